@@ -1,0 +1,78 @@
+//! The process-wide list: what the free functions work on.
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::LazyLock;
+
+use crate::killed::KillError;
+use crate::list::ProcList;
+use crate::proc::Proc;
+use crate::server::Address;
+use crate::task::Task;
+
+static GLOBAL: LazyLock<ProcList> = LazyLock::new(ProcList::new);
+
+/// The process-wide list, on which the free functions of this crate work.
+pub fn global() -> &'static ProcList {
+    &GLOBAL
+}
+
+/// [`ProcList::set_cols`] of the [global] list.
+pub fn set_cols<N: Into<String>>(names: impl IntoIterator<Item = N>) {
+    global().set_cols(names);
+}
+
+/// [`ProcList::start`] on the [global] list.
+pub fn start(id: impl Into<String>) -> Task {
+    global().start(id)
+}
+
+/// [`ProcList::status`] on the [global] list.
+#[track_caller]
+pub fn status<S: Into<Cow<'static, str>>>(id: &str, status: S) -> impl FnOnce() + use<S> {
+    global().status(id, status)
+}
+
+/// [`ProcList::set_status`] on the [global] list.
+pub fn set_status(id: &str, status: impl Into<Cow<'static, str>>) {
+    global().set_status(id, status);
+}
+
+/// [`ProcList::done`] on the [global] list.
+pub fn done(id: &str) -> Option<Proc> {
+    global().done(id)
+}
+
+/// [`ProcList::kill`] on the [global] list.
+///
+/// # Errors
+///
+/// As there.
+pub fn kill(id: &str, message: impl Into<String>) -> Result<(), KillError> {
+    global().kill(id, message)
+}
+
+/// [`ProcList::contents`] of the [global] list.
+pub fn contents() -> String {
+    global().contents()
+}
+
+/// [`ProcList::spawn`] of the [global] list.
+///
+/// # Errors
+///
+/// As there.
+pub fn spawn(addr: impl Into<Address>) -> io::Result<SocketAddr> {
+    global().spawn(addr)
+}
+
+/// [`ProcList::listen_and_serve`] of the [global] list.
+///
+/// # Errors
+///
+/// As there.
+pub async fn listen_and_serve(addr: impl Into<Address>) -> io::Result<Infallible> {
+    global().listen_and_serve(addr).await
+}

@@ -1,0 +1,215 @@
+//! Line: bytes from a client -> whole lines of text.
+//!
+//! A decoder of our own, because tokio-util's `LinesCodec` stalls the lines
+//! behind a fault, hands over a half line at the end of input, and decodes
+//! UTF-8 before telnet's bytes can be removed.
+
+use std::io;
+
+use bytes::{Buf, BytesMut};
+use tokio_util::codec::Decoder;
+
+/// The longest line, in bytes, without its end.
+pub(crate) const LONGEST: usize = 4096;
+
+/// One line of input. A fault is a line like any other: the lines behind it
+/// are read as if it had not been there.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Line {
+    Text(String),
+    /// Longer than [`LONGEST`]: how it began. Told at once; the rest is skipped.
+    TooLong(String),
+    /// Not UTF-8, or with a NUL in it.
+    NotText,
+    /// The input ended inside a line.
+    Unfinished,
+}
+
+/// Splits lines at LF or CRLF and removes telnet's commands.
+#[derive(Debug, Default)]
+pub(crate) struct LineDecoder {
+    /// The line so far: never much longer than [`LONGEST`].
+    line: Vec<u8>,
+    telnet: Telnet,
+    /// The line has been reported as too long.
+    skipping: bool,
+}
+
+/// How far into a telnet command the input is: IAC and a verb, or IAC, one of
+/// WILL WONT DO DONT, and an option (RFC 854).
+#[derive(Debug, Default, Clone, Copy)]
+enum Telnet {
+    #[default]
+    Text,
+    Iac,
+    Option,
+}
+
+const IAC: u8 = 255;
+const WILL: u8 = 251;
+const DONT: u8 = 254;
+
+impl LineDecoder {
+    fn take(&mut self, byte: u8) -> Option<Line> {
+        self.telnet = match (self.telnet, byte) {
+            (Telnet::Text, IAC) => Telnet::Iac,
+            (Telnet::Iac, WILL..=DONT) => Telnet::Option,
+            (Telnet::Iac | Telnet::Option, _) => Telnet::Text,
+            (Telnet::Text, b'\n') => return self.end(),
+            (Telnet::Text, _) => return self.push(byte),
+        };
+        None
+    }
+
+    fn push(&mut self, byte: u8) -> Option<Line> {
+        if self.skipping {
+            return None;
+        }
+        self.line.push(byte);
+        // One more may be the CR before the LF.
+        let is_too_long = self.line.len() > LONGEST && !(self.line.len() == LONGEST + 1 && byte == b'\r');
+        is_too_long.then(|| self.too_long())
+    }
+
+    fn end(&mut self) -> Option<Line> {
+        if std::mem::take(&mut self.skipping) {
+            return None;
+        }
+        let mut line = std::mem::take(&mut self.line);
+        if line.last() == Some(&b'\r') {
+            line.pop();
+        }
+        Some(match String::from_utf8(line) {
+            Ok(text) if !text.contains('\0') => Line::Text(text),
+            _ => Line::NotText,
+        })
+    }
+
+    fn too_long(&mut self) -> Line {
+        self.skipping = true;
+        Line::TooLong(String::from_utf8_lossy(&std::mem::take(&mut self.line)).into_owned())
+    }
+}
+
+impl Decoder for LineDecoder {
+    type Item = Line;
+    type Error = io::Error;
+
+    fn decode(&mut self, input: &mut BytesMut) -> io::Result<Option<Line>> {
+        while input.has_remaining() {
+            if let Some(line) = self.take(input.get_u8()) {
+                return Ok(Some(line));
+            }
+        }
+        Ok(None)
+    }
+
+    fn decode_eof(&mut self, input: &mut BytesMut) -> io::Result<Option<Line>> {
+        if let Some(line) = self.decode(input)? {
+            return Ok(Some(line));
+        }
+        let is_unfinished = !self.skipping && self.line.iter().any(|b| !b.is_ascii_whitespace());
+        *self = LineDecoder::default();
+        Ok(is_unfinished.then_some(Line::Unfinished))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The lines of an input that arrives in these pieces and then ends.
+    fn lines<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Line> {
+        let mut decoder = LineDecoder::default();
+        let mut input = BytesMut::new();
+        let mut lines = Vec::new();
+        for piece in pieces {
+            input.extend_from_slice(piece);
+            while let Some(line) = decoder.decode(&mut input).expect("no I/O") {
+                lines.push(line);
+            }
+            assert!(input.is_empty(), "nothing piles up");
+        }
+        while let Some(line) = decoder.decode_eof(&mut input).expect("no I/O") {
+            lines.push(line);
+        }
+        lines
+    }
+
+    fn text(text: &str) -> Line {
+        Line::Text(text.into())
+    }
+
+    #[test]
+    fn lines_end_with_lf_or_crlf() {
+        assert_eq!(
+            lines([b"a\nb\r\n\n\r\nc\rd\n".as_slice()]),
+            [text("a"), text("b"), text(""), text(""), text("c\rd")]
+        );
+    }
+
+    #[test]
+    fn a_line_may_come_in_many_pieces_and_a_piece_may_hold_many_lines() {
+        assert_eq!(lines([b"ki".as_slice(), b"ll ", b"x\nhe", b"lp\n"]), [text("kill x"), text("help")]);
+    }
+
+    #[test]
+    fn only_a_finished_line_counts() {
+        assert_eq!(lines([b"help\nkill req1".as_slice()]), [text("help"), Line::Unfinished]);
+        assert_eq!(lines([b"help\n  \r".as_slice()]), [text("help")]);
+    }
+
+    #[test]
+    fn a_line_of_4096_bytes_is_the_longest() {
+        let longest = "x".repeat(4096);
+        assert_eq!(lines([format!("{longest}\nnext\n").as_bytes()]), [text(&longest), text("next")]);
+        assert_eq!(lines([format!("{longest}\r\nnext\n").as_bytes()]), [text(&longest), text("next")]);
+        let head = |more: &str| Line::TooLong(format!("{longest}{more}"));
+        assert_eq!(lines([format!("{longest}y\nnext\n").as_bytes()]), [head("y"), text("next")]);
+        assert_eq!(lines([format!("{longest}\ry\nnext\n").as_bytes()]), [head("\ry"), text("next")]);
+    }
+
+    #[test]
+    fn a_line_without_end_takes_no_memory() {
+        let mut decoder = LineDecoder::default();
+        let mut input = BytesMut::new();
+        let mut found = Vec::new();
+        for _ in 0..10_000 {
+            input.extend_from_slice(&[b'x'; 1024]);
+            while let Some(line) = decoder.decode(&mut input).expect("no I/O") {
+                found.push(line);
+            }
+            assert!(input.is_empty() && decoder.line.capacity() <= 2 * LONGEST);
+        }
+        assert_eq!(found.len(), 1);
+    }
+
+    #[test]
+    fn what_is_not_text_is_told_and_left_behind() {
+        assert_eq!(lines([b"\xc3\x28\na\0b\nhelp\n".as_slice()]), [Line::NotText, Line::NotText, text("help")]);
+    }
+
+    #[test]
+    fn telnet_commands_are_removed_wherever_they_are() {
+        // IAC DO LINEMODE, IAC WILL 10 (which is a line feed), IAC NOP, IAC IP.
+        let input = [b"\xff\xfd\x22ki".as_slice(), b"\xff\xfb", b"\x0all \xff", b"\xf1x\xff\xf4\r\n"];
+        assert_eq!(lines(input), [text("kill x")]);
+    }
+
+    proptest! {
+        #[test]
+        fn the_pieces_make_no_difference(input in any::<Vec<u8>>(), cuts in proptest::collection::vec(1usize..8, 0..200)) {
+            let mut rest = input.as_slice();
+            let mut pieces = Vec::new();
+            for cut in cuts {
+                let (piece, after) = rest.split_at(cut.min(rest.len()));
+                pieces.push(piece);
+                rest = after;
+            }
+            pieces.push(rest);
+            prop_assert_eq!(lines(pieces), lines([input.as_slice()]));
+        }
+    }
+}

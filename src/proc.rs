@@ -1,0 +1,79 @@
+//! What a reader sees of a task: a row of the list, taken at one moment.
+
+use std::time::{Duration, SystemTime};
+
+/// A snapshot of one task, as readers see it: a row of the list.
+///
+/// It is a copy: it does not follow the task, and holding it disturbs nobody.
+///
+/// ```
+/// let list = pm::ProcList::new();
+/// let task = list.start("req1").col("method", "GET");
+/// task.set_status("querying");
+///
+/// let row = list.get("req1").unwrap();
+/// assert_eq!(row.status, "querying");
+/// assert_eq!(row.cols, [("method".to_string(), "GET".to_string())]);
+/// assert!(row.killing.is_none() && row.outcome.is_none());
+/// ```
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proc {
+    /// The name of the task in the list.
+    pub id: String,
+    /// What it is doing: `init` until it says otherwise.
+    pub status: String,
+    /// The columns that were set, in the order in which they were set first,
+    /// whether or not the table has a column of that name.
+    pub cols: Vec<(String, String)>,
+    /// When it started, by the wall clock: computed at the first snapshot of
+    /// the task, and the same in each later one.
+    pub started: SystemTime,
+    /// How long it has been running, or ran, by the monotonic clock.
+    pub elapsed: Duration,
+    /// How long it has been in this status, or was at its end.
+    pub in_status: Duration,
+    /// The last 32 statuses, oldest first; the last one is the current one.
+    pub history: Vec<Step>,
+    /// The time spent in each distinct status, in the order in which they
+    /// were first seen. At most 33: what came after the 32nd is summed up
+    /// under `…`.
+    pub profile: Vec<(String, Duration)>,
+    /// Set from the moment somebody asked for its death.
+    pub killing: Option<Killing>,
+    /// How it ended; `None` while it is running.
+    pub outcome: Option<Outcome>,
+}
+
+/// A status and when it was entered.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// The status.
+    pub status: String,
+    /// When it was entered, counted from the start of the task.
+    pub at: Duration,
+}
+
+/// A kill that is under way.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Killing {
+    /// The operator's reason; empty if none was given.
+    pub message: String,
+    /// How long ago the kill was asked for.
+    pub since: Duration,
+}
+
+/// How a task ended.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// By itself, even if somebody asked for its death: it never saw the kill.
+    Ended,
+    /// By a kill: one of its kill points, [`run`](crate::Handle::run) or
+    /// [`killed`](crate::Handle::killed) reported it before the end.
+    Killed,
+    /// By a panic of its own.
+    Aborted,
+}

@@ -1,0 +1,299 @@
+//! Task: your end of an entry. Adds `ProcList::{start, status, set_status, done}`.
+
+use std::borrow::Cow;
+use std::fmt::{self, Display, Write};
+use std::ops::Deref;
+use std::panic::{self, Location};
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use compact_str::CompactString;
+
+use crate::entry::Entry;
+use crate::killed::Killed;
+use crate::list::{ProcList, Stripe};
+use crate::proc::Proc;
+
+/// The guard of a running task: as long as it lives, the task is in the list.
+///
+/// Dropping it ends the task, so it belongs where the work is: in the function
+/// that does it, moved into the future or the thread that goes on with it. Code
+/// further down that only reports what it does takes a [`Handle`], which has
+/// all the same verbs but the ending; a `Task` derefs to one.
+///
+/// ```
+/// fn serve(list: &pm::ProcList, peer: &str, uri: &str) -> Result<(), pm::Killed> {
+///     let task = list.start("req1").col("host", peer).col("method", "GET").col("uri", uri);
+///     task.try_status("authenticating")?;
+///     task.try_status("querying")?;
+///     Ok(())
+/// } // the task is done here, whichever way it went
+///
+/// let list = pm::ProcList::new();
+/// serve(&list, "127.0.0.1:18364", "/users/")?;
+/// assert!(list.is_empty());
+/// # Ok::<(), pm::Killed>(())
+/// ```
+///
+/// # Kill points
+///
+/// A kill takes effect where the task looks whether it has been killed. There
+/// is one for each kind of code:
+///
+/// | in code that | write | when killed |
+/// |---|---|---|
+/// | is async | [`task.run(future).await`](Handle::run) | returns `Err(Killed)`, also while the future is parked at an await |
+/// | is async, with a `select!` of its own | [`task.killed()`](Handle::killed) | resolves to `Killed` |
+/// | returns `Result` | [`task.try_status("querying")?`](Handle::try_status), [`task.check()?`](Handle::check) | returns `Err(Killed)` |
+/// | does neither | [`task.status("querying")()`](Handle::status) | unwinds with `Killed` |
+///
+/// After the end of a task its kill points do nothing.
+#[must_use = "the task is done as soon as this guard is dropped"]
+pub struct Task {
+    handle: Handle,
+    list: Arc<Stripe>,
+    detached: bool,
+}
+
+/// A reference to a task, with all its verbs but the ending.
+///
+/// Cheap to clone, and harmless to keep: after the task's end its verbs do
+/// nothing. See [`Task`] for which kill point to use where.
+#[derive(Clone)]
+pub struct Handle {
+    pub(crate) entry: Arc<Entry>,
+}
+
+impl ProcList {
+    /// Starts a task, whose status is `init`.
+    ///
+    /// An `id` that is running is not disturbed: the new task is listed as
+    /// `id+2`, `id+3`, .., and [`Handle::id`] tells. An id is cut at 256 bytes
+    /// with `…`, and an empty one becomes `task1`, `task2`, ..
+    ///
+    /// ```
+    /// let list = pm::ProcList::new();
+    /// let first = list.start("req1");
+    /// let second = list.start("req1");
+    /// assert_eq!((first.id(), second.id()), ("req1", "req1+2"));
+    /// ```
+    pub fn start(&self, id: impl Into<String>) -> Task {
+        let entry = self.insert(id.into());
+        Task { handle: Handle { entry }, list: self.stripe(), detached: false }
+    }
+
+    /// Sets the status of the task that runs under `id`, and returns a kill
+    /// point: call it, and it unwinds if the task has been killed. An unknown
+    /// id is no error, and its kill point does nothing.
+    ///
+    /// The same as [`Handle::status`] for code that has only the id; it costs
+    /// a look-up more.
+    ///
+    /// ```
+    /// let list = pm::ProcList::new();
+    /// let _task = list.start("req1");
+    /// list.status("req1", "querying")();
+    /// assert_eq!(list.get("req1").unwrap().status, "querying");
+    /// ```
+    #[track_caller]
+    pub fn status<S: Into<Cow<'static, str>>>(&self, id: &str, status: S) -> impl FnOnce() + use<S> {
+        let location = Location::caller();
+        let entry = self.find(id);
+        if let Some(entry) = &entry {
+            entry.set_status(status.into());
+        }
+        move || {
+            if let Some(entry) = entry {
+                unwind_if_killed(&entry, location);
+            }
+        }
+    }
+
+    /// Sets the status of the task that runs under `id`; no kill point. An
+    /// unknown id is no error.
+    pub fn set_status(&self, id: &str, status: impl Into<Cow<'static, str>>) {
+        if let Some(entry) = self.find(id) {
+            entry.set_status(status.into());
+        }
+    }
+
+    /// Ends the task that runs under `id` and returns its last snapshot;
+    /// `None` if there is none.
+    ///
+    /// For tasks whose guard was [detached](Task::detach). One that has a
+    /// guard ends too: its kill points do nothing from then on.
+    pub fn done(&self, id: &str) -> Option<Proc> {
+        let entry = self.find(id)?;
+        self.roster.end(&entry, Some(Instant::now())).then(|| entry.proc())
+    }
+}
+
+impl Task {
+    /// Sets a column: chained right after `start`. See [`Handle::set_col`].
+    ///
+    /// ```
+    /// let list = pm::ProcList::new();
+    /// let task = list.start("req1").col("method", "GET").col("bytes", 17);
+    /// ```
+    pub fn col(self, name: impl Into<Cow<'static, str>>, value: impl Display) -> Self {
+        self.set_col(name, value);
+        self
+    }
+
+    /// Makes this task refuse to be killed: `forbidden: req1 may not be killed`.
+    /// A kill that was accepted before stands.
+    pub fn forbid_kill(self) -> Self {
+        self.entry.forbid_kill();
+        self
+    }
+
+    /// A handle, for code that reports on this task and does not end it.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Ends the task and returns its last snapshot. Dropping the guard ends it
+    /// as well.
+    ///
+    /// If [`ProcList::done`] was first, this is the snapshot of that end.
+    pub fn done(self) -> Proc {
+        self.list.end(&self.entry, Some(Instant::now()));
+        self.entry.proc()
+    }
+
+    /// Gives up the guard and leaves the task running, until
+    /// [`done`](ProcList::done) is called with the id that this returns. For
+    /// work that ends where no guard can be carried to, such as a callback.
+    ///
+    /// A task that nobody ends stays in the list for ever.
+    pub fn detach(mut self) -> String {
+        self.detached = true;
+        self.id().to_string()
+    }
+}
+
+impl Deref for Task {
+    type Target = Handle;
+
+    fn deref(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        if !self.detached {
+            self.list.end(&self.handle.entry, None);
+        }
+    }
+}
+
+impl Handle {
+    /// The name of the task in the list. It may differ from the one that was
+    /// asked for: see [`ProcList::start`].
+    pub fn id(&self) -> &str {
+        self.entry.id()
+    }
+
+    /// Sets a column, or replaces its value. The table prints it if the list
+    /// has [a column of that name](ProcList::set_cols).
+    ///
+    /// `value` is formatted here and now, before any lock is taken: its
+    /// `Display` may panic, or use this crate.
+    pub fn set_col(&self, name: impl Into<Cow<'static, str>>, value: impl Display) {
+        let mut text = CompactString::default();
+        // A `Display` that gives up leaves what it has written.
+        let _ = write!(text, "{value}");
+        self.entry.set_col(name.into(), text);
+    }
+
+    /// Removes a column; nothing happens if it is not set.
+    pub fn remove_col(&self, name: impl AsRef<str>) {
+        self.entry.remove_col(name.as_ref());
+    }
+
+    /// Sets the status, and returns a kill point: call it, and it unwinds if
+    /// the task has been killed.
+    ///
+    /// A literal costs nothing but the clock; `format!(..)` works too. To set
+    /// the status that the task is in already changes nothing.
+    ///
+    /// ```
+    /// let list = pm::ProcList::new();
+    /// let task = list.start("req1");
+    /// task.status("authenticating")();
+    /// task.status(format!("merging {} of {}", 1, 7))();
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// The closure unwinds with a [`Killed`] if the task has been killed, by
+    /// [`resume_unwind`](panic::resume_unwind): no panic hook runs, because a
+    /// kill is no bug. It does not while the thread is already panicking, nor
+    /// in a program built with `panic = "abort"`, where it does nothing.
+    ///
+    /// A `std` mutex that is locked at that point becomes poisoned: use
+    /// [`try_status`](Self::try_status) there.
+    ///
+    /// The model is `pm.Status` of the Go package VividCortex/pm, which panics
+    /// inside the call.
+    #[track_caller]
+    pub fn status(&self, status: impl Into<Cow<'static, str>>) -> impl FnOnce() {
+        self.entry.set_status(status.into());
+        let location = Location::caller();
+        move || unwind_if_killed(&self.entry, location)
+    }
+
+    /// Sets the status; no kill point.
+    pub fn set_status(&self, status: impl Into<Cow<'static, str>>) {
+        self.entry.set_status(status.into());
+    }
+
+    /// Sets the status, and is a kill point for code that returns `Result`.
+    ///
+    /// # Errors
+    ///
+    /// [`Killed`] if the task has been killed.
+    #[track_caller]
+    pub fn try_status(&self, status: impl Into<Cow<'static, str>>) -> Result<(), Killed> {
+        self.entry.set_status(status.into());
+        self.check()
+    }
+
+    /// A kill point that leaves the status alone.
+    ///
+    /// # Errors
+    ///
+    /// [`Killed`] if the task has been killed.
+    #[track_caller]
+    pub fn check(&self) -> Result<(), Killed> {
+        match self.entry.kill_point(Location::caller()) {
+            None => Ok(()),
+            Some(killed) => Err(killed),
+        }
+    }
+}
+
+fn unwind_if_killed(entry: &Entry, location: &'static Location<'static>) {
+    // A second unwinding would abort the program, and with `panic = "abort"`
+    // the first one would.
+    if !entry.is_kill_pending() || cfg!(panic = "abort") || thread::panicking() {
+        return;
+    }
+    if let Some(killed) = entry.kill_point(location) {
+        panic::resume_unwind(Box::new(killed));
+    }
+}
+
+impl fmt::Debug for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task").field("id", &self.id()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("id", &self.id()).finish_non_exhaustive()
+    }
+}
