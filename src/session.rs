@@ -242,3 +242,6 @@ async fn made(making: &mut Option<Pin<Box<dyn Future<Output = Frame> + Send>>>) 
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,485 @@
+//! Sessions over a pipe in paused time: every pause is exact, and nobody waits.
+
+use tokio::io::{AsyncBufReadExt, BufReader, DuplexStream};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::{ProcList, Task};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The far end of a session: what a person at netcat types and reads.
+struct Client {
+    reader: BufReader<ReadHalf<DuplexStream>>,
+    writer: Option<WriteHalf<DuplexStream>>,
+    session: JoinHandle<io::Result<()>>,
+    connected: Instant,
+}
+
+/// Connects a client whose pipe holds `capacity` unread bytes.
+fn connect_through(capacity: usize, frames: &Arc<Frames>) -> Client {
+    let (near, far) = tokio::io::duplex(capacity);
+    let session = tokio::spawn(run(near, Arc::clone(frames), 3 * SECOND));
+    let (reader, writer) = tokio::io::split(far);
+    Client { reader: BufReader::new(reader), writer: Some(writer), session, connected: Instant::now() }
+}
+
+fn frames_of(list: &ProcList) -> Arc<Frames> {
+    Arc::new(Frames::new(list.clone(), 1000))
+}
+
+fn connect(list: &ProcList) -> Client {
+    connect_through(1 << 20, &frames_of(list))
+}
+
+impl Client {
+    async fn types(&mut self, text: &str) {
+        self.types_bytes(text.as_bytes()).await;
+    }
+
+    async fn types_bytes(&mut self, bytes: &[u8]) {
+        let writer = self.writer.as_mut().expect("still typing");
+        writer.write_all(bytes).await.expect("the session is listening");
+    }
+
+    /// Sends no more, as `nc -N` at the end of its input.
+    async fn stops_typing(&mut self) {
+        self.writer.take().expect("still typing").shutdown().await.expect("the session is there");
+    }
+
+    /// The next line, or `None` at the end.
+    async fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        let reading = time::timeout(120 * SECOND, self.reader.read_line(&mut line)).await;
+        match reading.expect("the session says something").expect("the pipe is whole") {
+            0 => None,
+            _ => Some(line.strip_suffix('\n').expect("only whole lines are sent").to_string()),
+        }
+    }
+
+    async fn reads(&mut self, expected: &str) {
+        assert_eq!(self.line().await.as_deref(), Some(expected));
+    }
+
+    async fn reads_the_end(&mut self) {
+        assert_eq!(self.line().await, None);
+    }
+
+    /// The ids of the rows of the next frame, which has `rows` of them.
+    async fn first_frame(&mut self, rows: usize) -> Vec<String> {
+        let header = self.line().await.expect("a frame");
+        assert!(header.starts_with("id "), "{header:?} is no header");
+        let mut ids = Vec::new();
+        for _ in 0..rows {
+            let row = self.line().await.expect("a row");
+            ids.push(row.split(' ').next().unwrap_or_default().to_string());
+        }
+        ids
+    }
+
+    async fn frame(&mut self, rows: usize) -> Vec<String> {
+        self.reads("").await;
+        self.first_frame(rows).await
+    }
+
+    /// The time since the connection, exact to the millisecond.
+    fn now(&self) -> Duration {
+        Duration::from_millis(self.connected.elapsed().as_millis() as u64)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_comes_at_once_and_then_every_delay_after_an_empty_line() {
+    let list = ProcList::new();
+    let _a = list.start("a");
+    let mut client = connect(&list);
+    assert_eq!(client.first_frame(1).await, ["a"]);
+    assert_eq!(client.now(), Duration::ZERO);
+    let _b = list.start("b");
+    assert_eq!(client.frame(2).await, ["a", "b"]);
+    assert_eq!(client.now(), 3 * SECOND);
+    assert_eq!(client.frame(2).await, ["a", "b"]);
+    assert_eq!(client.now(), 6 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delay_is_silent_shows_a_frame_at_once_and_sets_the_pace() {
+    let mut client = connect(&ProcList::new());
+    client.first_frame(0).await;
+    time::advance(SECOND).await;
+    client.types("delay 500ms\n").await;
+    for millis in [1000, 1500, 2000] {
+        client.frame(0).await;
+        assert_eq!(client.now(), Duration::from_millis(millis));
+    }
+    client.types("delay 0s\n").await;
+    client.reads("invalid duration '0s': use 100ms to 1h").await;
+    client.frame(0).await;
+    assert_eq!(client.now(), Duration::from_millis(2500));
+}
+
+/// A client that has asked to kill the task `proc2`, which is sorting.
+async fn kill_proc2() -> (ProcList, Task, Client) {
+    let list = ProcList::new();
+    let task = list.start("proc2");
+    task.set_status("sorting");
+    let mut client = connect(&list);
+    client.first_frame(1).await;
+    client.types("kill proc2 houston, we have a problem\n").await;
+    client.reads(r#"killing proc2 in "sorting""#).await;
+    (list, task, client)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kill_is_answered_at_once_and_then_with_its_outcome() {
+    let (_list, task, mut client) = kill_proc2().await;
+    let killed = task.try_status("merging").expect_err("was killed");
+    assert_eq!(killed.message(), "houston, we have a problem");
+    drop(task);
+    client.reads(r#"killed proc2 after 0.0s in "merging""#).await;
+    client.frame(0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_ends_before_it_sees_the_kill_ended_by_itself() {
+    let (_list, task, mut client) = kill_proc2().await;
+    drop(task);
+    client.reads("proc2 ended by itself before the kill reached it").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_panics_before_it_sees_the_kill_panicked() {
+    let (_list, task, mut client) = kill_proc2().await;
+    let died = std::thread::spawn(move || {
+        let _task = task;
+        std::panic::resume_unwind(Box::new("a bug"));
+    });
+    died.join().expect_err("it panicked");
+    client.reads("proc2 panicked before the kill reached it").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_victim_without_a_kill_point_is_reported_after_five_seconds_and_once() {
+    let (_list, task, mut client) = kill_proc2().await;
+    client.frame(1).await;
+    client.reads(r#"proc2 is still running 5s after the kill, in "sorting": it stops at its next kill point"#).await;
+    assert_eq!(client.now(), 5 * SECOND);
+    for second in [6, 9, 12] {
+        client.frame(1).await;
+        assert_eq!(client.now(), second * SECOND);
+    }
+    task.check().expect_err("was killed");
+    drop(task);
+    client.reads(r#"killed proc2 after 0.0s in "sorting""#).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_victim_that_cleans_up_is_reported_as_such() {
+    let (_list, task, mut client) = kill_proc2().await;
+    task.try_status("rollback").expect_err("was killed");
+    client.frame(1).await;
+    client.reads(r#"proc2 saw the kill and is still cleaning up after 5s, in "rollback""#).await;
+    drop(task);
+    client.reads(r#"killed proc2 after 0.0s in "rollback""#).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_killer_is_told_who_was_first_and_hears_the_outcome_too() {
+    let (list, task, mut first) = kill_proc2().await;
+    let mut second = connect(&list);
+    second.first_frame(1).await;
+    for _ in 0..2 {
+        second.types("kill proc2 me too\n").await;
+        second.reads(r#"already killing proc2: "houston, we have a problem""#).await;
+    }
+    task.check().expect_err("was killed");
+    drop(task);
+    for client in [&mut first, &mut second] {
+        client.reads(r#"killed proc2 after 0.0s in "sorting""#).await;
+        client.frame(0).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kill_that_cannot_be_says_why() {
+    let list = ProcList::new();
+    let _task = list.start("init").forbid_kill();
+    let mut client = connect(&list);
+    client.first_frame(1).await;
+    client.types("kill init\nkill proc9 x\nkill\nkill @7f3a\nkill where\n").await;
+    client.reads("forbidden: init may not be killed").await;
+    client.reads("no such process 'proc9'").await;
+    client.reads("invalid command 'kill': kill <id> [message]").await;
+    client.reads("no such process '@7f3a'").await;
+    client.reads("no such process 'where'").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_with_blanks_is_killed_by_the_name_in_the_table() {
+    let list = ProcList::new();
+    let _tasks = [list.start("nightly job"), list.start("nightly"), list.start("@x"), list.start("where")];
+    let mut client = connect(&list);
+    let names = client.first_frame(4).await;
+    assert_eq!(names, [r"nightly\x20job", "nightly", r"\x40x", r"\x77here"]);
+    for name in names {
+        client.types(&format!("kill {name} go\n")).await;
+        client.reads(&format!(r#"killing {name} in "init""#)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn commands_are_lines_however_the_bytes_arrive() {
+    let list = ProcList::new();
+    let mut client = connect(&list);
+    client.first_frame(0).await;
+    client.types("kill a\r\nkill b\nki").await;
+    client.reads("no such process 'a'").await;
+    client.reads("no such process 'b'").await;
+    for piece in ["l", "l ", "\tc", " x", "\n"] {
+        client.types(piece).await;
+        tokio::task::yield_now().await;
+    }
+    client.reads("no such process 'c'").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_line_freezes_and_another_thaws_with_a_frame_at_once() {
+    let mut client = connect(&ProcList::new());
+    client.first_frame(0).await;
+    client.types("\n").await;
+    client.reads("frozen: type a command, or Enter to go on").await;
+    time::advance(20 * SECOND).await;
+    client.types("kill x\n").await;
+    client.reads("no such process 'x'").await;
+    time::advance(20 * SECOND).await;
+    client.types("\n").await;
+    client.frame(0).await;
+    assert_eq!(client.now(), 40 * SECOND);
+    client.frame(0).await;
+    assert_eq!(client.now(), 43 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frozen_stream_thaws_by_itself_thirty_seconds_after_the_last_command() {
+    let mut client = connect(&ProcList::new());
+    client.first_frame(0).await;
+    client.types("\n").await;
+    client.reads("frozen: type a command, or Enter to go on").await;
+    time::advance(29 * SECOND).await;
+    client.types("help\n").await;
+    for line in HELP.lines() {
+        client.reads(line).await;
+    }
+    client.frame(0).await;
+    assert_eq!(client.now(), 59 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delay_typed_while_frozen_shows_one_frame_and_stays_frozen() {
+    let mut client = connect(&ProcList::new());
+    client.first_frame(0).await;
+    client.types("\ndelay 1s\n").await;
+    client.reads("frozen: type a command, or Enter to go on").await;
+    client.frame(0).await;
+    assert_eq!(client.now(), Duration::ZERO);
+    for second in [30, 31] {
+        client.frame(0).await;
+        assert_eq!(client.now(), second * SECOND);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_input_is_answered_to_the_last_line_and_shows_no_more_frames() {
+    let mut client = connect(&ProcList::new());
+    client.types("kill a\nkill b").await;
+    client.stops_typing().await;
+    client.first_frame(0).await;
+    client.reads("no such process 'a'").await;
+    client.reads("incomplete command: end it with Enter").await;
+    client.reads_the_end().await;
+    assert_eq!(client.now(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_quit_nothing_is_obeyed() {
+    for quit in ["quit", "EXIT"] {
+        let list = ProcList::new();
+        let task = list.start("a");
+        let mut client = connect(&list);
+        client.types(&format!("help\n{quit}\nkill a\n")).await;
+        client.first_frame(1).await;
+        for line in HELP.lines() {
+            client.reads(line).await;
+        }
+        client.reads_the_end().await;
+        task.check().expect("nobody killed it");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_is_kept_for_the_outcome_of_a_kill() {
+    let (_list, task, mut client) = kill_proc2().await;
+    client.stops_typing().await;
+    time::advance(4 * SECOND).await;
+    task.check().expect_err("was killed");
+    drop(task);
+    client.reads(r#"killed proc2 after 0.0s in "sorting""#).await;
+    client.reads_the_end().await;
+    assert_eq!(client.now(), 4 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_is_not_kept_for_ever() {
+    let (_list, _task, mut client) = kill_proc2().await;
+    time::advance(SECOND).await;
+    client.types("quit\n").await;
+    client.reads(r#"proc2 is still running 5s after the kill, in "sorting": it stops at its next kill point"#).await;
+    assert_eq!(client.now(), 5 * SECOND);
+    client.reads_the_end().await;
+    assert_eq!(client.now(), 6 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_is_answered_and_the_session_goes_on() {
+    let mut client = connect(&ProcList::new());
+    client.first_frame(0).await;
+    client.types(&format!("{}\n", "x".repeat(5000))).await;
+    client.reads("line too long: 4096 bytes at most").await;
+    client.types_bytes(b"\xff\xfe\xfd\xc3\x28\nkill\0\n").await;
+    client.reads("invalid command: not text").await;
+    client.reads("invalid command: not text").await;
+    client.types("foo bar\nkill a\n").await;
+    client.reads("invalid command 'foo': try help").await;
+    client.reads("no such process 'a'").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_faults_in_a_row_close_the_session_and_nine_do_not() {
+    let mut client = connect(&ProcList::new());
+    client.first_frame(0).await;
+    let faults = ["foo", "kill", "delay x", "bar\0", &"x".repeat(5000), "a", "b", "c", "d"];
+    for round in 0..2 {
+        for fault in faults {
+            client.types(&format!("{fault}\n")).await;
+            client.line().await.expect("an answer");
+        }
+        if round == 0 {
+            client.types("kill x\n").await;
+            client.reads("no such process 'x'").await;
+        }
+    }
+    client.types("the tenth\nkill x\n").await;
+    client.reads("invalid command 'the': try help").await;
+    client.reads("10 faulty lines in a row: closed").await;
+    client.reads_the_end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_browser_gets_a_400_and_nothing_it_sends_is_executed() {
+    let forged = [
+        "POST / HTTP/1.1\r\nHost: x\r\n\r\nkill a\n",
+        "POST\nkill a\n",
+        "help\nHost: localhost:8081\nkill a\n",
+        "help\nDELETE /procs/a HTTP/1.1\nkill a\n",
+        "kill a HTTP/1.1\n",
+        &format!("GET /{} HTTP/1.1\r\nkill a\n", "x".repeat(5000)),
+    ];
+    for request in forged {
+        let list = ProcList::new();
+        let task = list.start("a");
+        let mut client = connect(&list);
+        client.first_frame(1).await;
+        client.types(request).await;
+        let mut answer = String::new();
+        client.reader.read_to_string(&mut answer).await.expect("the pipe is whole");
+        let (_, answer) = answer.split_at(answer.find("HTTP/1.1 400 Bad Request\r\n").expect("a 400"));
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        assert!(head.contains(&format!("Content-Length: {}", body.len())) && body.lines().count() == 1, "{answer}");
+        task.check().expect("nobody killed it");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_reads_nothing_is_dropped_after_ten_seconds_and_holds_up_nobody() {
+    let list = ProcList::new();
+    let _tasks: Vec<_> = (0..100).map(|n| list.start(format!("t{n}"))).collect();
+    let frames = frames_of(&list);
+    let deaf = connect_through(64, &frames);
+    let mut other = connect_through(1 << 20, &frames);
+    other.first_frame(100).await;
+    for _ in 0..3 {
+        other.frame(100).await;
+    }
+    assert_eq!(other.now(), 9 * SECOND);
+    assert!(!deaf.session.is_finished());
+    let error = deaf.session.await.expect("no panic").expect_err("is dropped");
+    assert_eq!((other.now(), error.kind()), (10 * SECOND, io::ErrorKind::TimedOut));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_client_misses_frames_and_gets_whole_ones() {
+    let list = ProcList::new();
+    let _tasks: Vec<_> = (0..10).map(|n| list.start(format!("t{n}"))).collect();
+    let mut client = connect_through(64, &frames_of(&list));
+    client.first_frame(10).await;
+    for _ in 0..5 {
+        time::advance(8 * SECOND).await; // some of it fits into the pipe
+        client.frame(10).await;
+    }
+    assert!(client.now() >= 40 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_asks_and_does_not_listen_is_not_listened_to() {
+    let mut client = connect_through(1024, &frames_of(&ProcList::new()));
+    client.first_frame(0).await;
+    let mut writer = client.writer.take().expect("still typing");
+    let asking = tokio::spawn(async move {
+        let mut asked = 0_u64;
+        while writer.write_all(b"help\n").await.is_ok() {
+            asked += 1;
+        }
+        asked
+    });
+    let error = client.session.await.expect("no panic").expect_err("is dropped");
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    let asked = asking.await.expect("no panic");
+    let held = 64 * 1024 / HELP.len() as u64;
+    // The rest is in the two pipes and the buffer of the decoder.
+    assert!(asked > held && asked < held + 4000, "{asked} questions were taken in");
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_share_a_frame_while_it_is_fresh_and_only_if_no_reply_came_after_it() {
+    let list = ProcList::new();
+    let frames = frames_of(&list);
+    let mut first = connect_through(1 << 20, &frames);
+    first.first_frame(0).await;
+    let _task = list.start("a");
+    let mut second = connect_through(1 << 20, &frames);
+    second.first_frame(0).await; // 0 ms later: the same frame, without the task
+    second.types("kill b\ndelay 1s\n").await;
+    second.reads("no such process 'b'").await;
+    second.frame(1).await; // newer than the reply
+    time::advance(Duration::from_millis(101)).await;
+    let mut third = connect_through(1 << 20, &frames);
+    third.first_frame(1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_kills_than_anybody_watches_are_refused() {
+    let list = ProcList::new();
+    let tasks: Vec<_> = (0..1025).map(|n| list.start(format!("t{n}"))).collect();
+    let mut client = connect(&list);
+    let mut line = client.line().await.expect("a frame");
+    while !line.starts_with("...") {
+        line = client.line().await.expect("a row");
+    }
+    for n in 0..1024 {
+        client.types(&format!("kill t{n}\n")).await;
+        client.reads(&format!(r#"killing t{n} in "init""#)).await;
+    }
+    client.types("kill t1024\n").await;
+    client.reads("too many kills: 1024 outcomes are awaited, try again after the next").await;
+    tasks[1024].check().expect("nobody killed it");
+}
