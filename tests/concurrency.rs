@@ -1,0 +1,152 @@
+//! Many threads on the same ids: what is counted must add up.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use pm::{KillError, Outcome, ProcList};
+
+const WORKERS: usize = 4;
+const TASKS: usize = 3000;
+
+/// Starts tasks under a few ids that all fight for, and ends each in one of
+/// five ways. Returns how many of them ended with a kill upon them.
+fn work(list: &ProcList, worker: usize) -> usize {
+    let mut kills = 0;
+    for n in 0..TASKS {
+        let task = list.start(format!("id{}", n % 7)).col("worker", worker);
+        let handle = task.handle();
+        let end = match n % 5 {
+            0 => {
+                task.set_status("brief");
+                Some(task.done())
+            }
+            1 => {
+                let died = pm::catch(|| (0..50).for_each(|_| task.status("unwinding")()));
+                Some(task.done()).inspect(|end| assert!(died.is_ok() || end.outcome == Some(Outcome::Killed)))
+            }
+            2 => {
+                let died = (0..50).try_for_each(|_| task.try_status("returning"));
+                Some(task.done()).inspect(|end| assert!(died.is_ok() || end.outcome == Some(Outcome::Killed)))
+            }
+            3 => {
+                thread::yield_now();
+                let id = task.detach();
+                list.done(&id)
+            }
+            _ => {
+                thread::yield_now();
+                list.done(task.id())
+            }
+        };
+        handle.check().expect("nothing happens after the end");
+        let end = end.expect("nobody else ends it");
+        assert_eq!(end.id, handle.id());
+        kills += usize::from(end.killing.is_some());
+    }
+    kills
+}
+
+#[test]
+fn every_accepted_kill_meets_one_end_and_the_list_is_empty() {
+    let list = ProcList::new();
+    list.set_cols(["worker"]);
+    let stop = AtomicBool::new(false);
+    let accepted = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..WORKERS)
+            .map(|n| {
+                scope.spawn({
+                    let list = &list;
+                    move || work(list, n)
+                })
+            })
+            .collect();
+        let helpers: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        for n in 0..7 {
+                            match list.kill(&format!("id{n}"), "go") {
+                                Ok(()) => drop(accepted.fetch_add(1, Ordering::Relaxed)),
+                                Err(KillError::NoSuchProcess { .. } | KillError::AlreadyKilled { .. }) => {}
+                                Err(error) => panic!("{error}"),
+                            }
+                        }
+                        assert!(list.contents().starts_with("id "));
+                        let procs = list.procs();
+                        assert!(procs.iter().all(|proc| proc.id.starts_with("id") && proc.outcome.is_none()));
+                    }
+                })
+            })
+            .collect();
+        let seen: usize = workers.into_iter().map(|worker| worker.join().unwrap()).sum();
+        stop.store(true, Ordering::Relaxed);
+        helpers.into_iter().for_each(|helper| helper.join().unwrap());
+        let accepted = accepted.load(Ordering::Relaxed);
+        assert_eq!(seen, accepted);
+        assert!(accepted > 0);
+    });
+    assert!(list.is_empty());
+}
+
+/// The lines that `client` was answered, to the end.
+fn answers(stream: TcpStream) -> Vec<String> {
+    stream.shutdown(Shutdown::Write).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    BufReader::new(stream).lines().map(Result::unwrap).collect()
+}
+
+#[test]
+fn every_kill_of_every_client_has_one_outcome() {
+    let list = ProcList::new();
+    let addr = list.spawn(":0").unwrap();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..2)
+            .map(|n| {
+                let (list, stop) = (&list, &stop);
+                scope.spawn(move || {
+                    while !stop.load(Ordering::Relaxed) {
+                        work(list, n);
+                    }
+                })
+            })
+            .collect();
+        let clients: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(move || {
+                    let mut stream = TcpStream::connect(addr).unwrap();
+                    for n in 0..200 {
+                        writeln!(stream, "kill id{} by a client", n % 7).unwrap();
+                    }
+                    answers(stream)
+                })
+            })
+            .collect();
+        let mut accepted = 0;
+        for client in clients {
+            let lines = client.join().unwrap();
+            let count = |is: &dyn Fn(&str) -> bool| lines.iter().filter(|line| is(line)).count();
+            let first = count(&|line| {
+                line.starts_with("killing ")
+                    || line.starts_with("already killing ")
+                    || line.starts_with("no such process ")
+            });
+            assert_eq!(first, 200, "each line is answered: {lines:#?}");
+            let kills = count(&|line| line.starts_with("killing "));
+            let outcomes = count(&|line| line.starts_with("killed ") || line.ends_with(" before the kill reached it"));
+            // A kill of another client that this one asked for too is heard of once more.
+            let shared = count(&|line| line.starts_with("already killing "));
+            assert!(kills <= outcomes && outcomes <= kills + shared, "{kills} kills, {outcomes} outcomes: {lines:#?}");
+            accepted += kills;
+        }
+        stop.store(true, Ordering::Relaxed);
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
+        assert!(accepted > 0);
+    });
+    assert!(list.is_empty());
+}
