@@ -6,12 +6,13 @@
 
 use std::borrow::Borrow;
 use std::fmt;
-use std::hash::{Hash, Hasher, RandomState};
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::Instant;
 
+use ahash::RandomState;
 use compact_str::{CompactString, format_compact};
 use dashmap::DashMap;
 
@@ -61,7 +62,7 @@ pub(crate) struct Stripe(Arc<Roster>);
 
 /// What the clones of a list share.
 pub(crate) struct Roster {
-    running: DashMap<ById, ()>,
+    running: DashMap<ById, (), RandomState>,
     columns: RwLock<Arc<[String]>>,
     forbid_kill: AtomicBool,
     /// Numbers for the ids that a task cannot have as they are.

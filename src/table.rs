@@ -30,6 +30,11 @@ impl ProcList {
     pub fn contents(&self) -> String {
         render(self, LIMIT)
     }
+
+    /// The same with as many rows as `limit` says: for a log, or a crash report.
+    pub fn table(&self, limit: usize) -> String {
+        render(self, limit)
+    }
 }
 
 /// The table of the `limit` longest running tasks.

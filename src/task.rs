@@ -1,7 +1,7 @@
 //! Task: your end of an entry. Adds `ProcList::{start, status, set_status, done}`.
 
 use std::borrow::Cow;
-use std::fmt::{self, Display, Write};
+use std::fmt::{self, Display};
 use std::ops::Deref;
 use std::panic::{self, Location};
 use std::sync::Arc;
@@ -202,10 +202,10 @@ impl Handle {
     /// `value` is formatted here and now, before any lock is taken: its
     /// `Display` may panic, or use this crate.
     pub fn set_col(&self, name: impl Into<Cow<'static, str>>, value: impl Display) {
-        let mut text = CompactString::default();
+        let mut text = Value(CompactString::default());
         // A `Display` that gives up leaves what it has written.
-        let _ = write!(text, "{value}");
-        self.entry.set_col(name.into(), text);
+        let _ = fmt::write(&mut text, format_args!("{value}"));
+        self.entry.set_col(name.into(), text.0);
     }
 
     /// Removes a column; nothing happens if it is not set.
@@ -283,6 +283,22 @@ fn unwind_if_killed(entry: &Entry, location: &'static Location<'static>) {
     }
     if let Some(killed) = entry.kill_point(location) {
         panic::resume_unwind(Box::new(killed));
+    }
+}
+
+/// A value being formatted. Most come in one piece, and that is quicker to
+/// copy to where it fits than to append to nothing.
+struct Value(CompactString);
+
+impl fmt::Write for Value {
+    #[inline]
+    fn write_str(&mut self, piece: &str) -> fmt::Result {
+        if self.0.is_empty() {
+            self.0 = CompactString::new(piece);
+        } else {
+            self.0.push_str(piece);
+        }
+        Ok(())
     }
 }
 

@@ -1,0 +1,143 @@
+//! What being watched costs a task, and the program.
+//!
+//! `cargo bench --bench watched`: 100 clients, in a process of their own, watch
+//! 10,000 tasks every second over loopback, every row of them, while a thread
+//! starts and ends tasks and takes the time of each. The same thread is timed
+//! with nobody watching, in turns. Then the clients are alone, and the processor
+//! time of this process is read. Then one client watches 100,000 tasks.
+//!
+//! Linux only: the processor time is read from /proc.
+#![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used)]
+
+use std::io::Read;
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+mod baseline;
+use baseline::{crowd_in_pm, life_in_pm};
+
+const CLIENTS: &str = "PM_BENCH_CLIENTS";
+const PHASE: Duration = Duration::from_secs(10);
+
+fn main() {
+    if let Ok(clients) = std::env::var(CLIENTS) {
+        let (addr, count) = clients.split_once(' ').unwrap();
+        return watch(addr.parse().unwrap(), count.parse().unwrap());
+    }
+    println!(
+        "                            p50       p99.9      p99.99         max   of a start, 3 columns, 3 statuses, done"
+    );
+    let (list, tasks) = crowd_in_pm(10_000);
+    let addr = serve(&list);
+    let alone = lives(&list);
+    report("10,000 tasks, nobody", &alone);
+    let watchers = start_watchers(addr, 100);
+    let watched = lives(&list);
+    report("10,000 tasks, 100 clients", &watched);
+    println!("ratio of the medians: {:.2}", watched.quantile(0.5).as_secs_f64() / alone.quantile(0.5).as_secs_f64());
+
+    let before = processor_time();
+    thread::sleep(PHASE);
+    let [user, system] = [0, 1].map(|part| processor_time()[part] - before[part]);
+    println!("processor time of 10 s for the 100 clients: {:.2} s, {system:.2} s of it the kernel's", user + system);
+    watchers.stop();
+    drop(tasks);
+
+    let (list, _tasks) = crowd_in_pm(100_000);
+    let addr = serve(&list);
+    report("100,000 tasks, nobody", &lives(&list));
+    let watchers = start_watchers(addr, 1);
+    report("100,000 tasks, 1 client", &lives(&list));
+    watchers.stop();
+}
+
+fn serve(list: &pm::ProcList) -> SocketAddr {
+    list.server().delay(Duration::from_secs(1)).limit(usize::MAX).max_connections(200).spawn(":0").unwrap()
+}
+
+/// The times of single lives, as counts by nanoseconds.
+struct Times(Vec<Duration>);
+
+impl Times {
+    fn quantile(&self, q: f64) -> Duration {
+        self.0[((self.0.len() - 1) as f64 * q) as usize]
+    }
+}
+
+/// Lives at a steady pace, so that the clients find a processor too.
+fn lives(list: &pm::ProcList) -> Times {
+    let mut times = Vec::with_capacity(4_000_000);
+    let began = Instant::now();
+    let mut n = 0;
+    while began.elapsed() < PHASE && times.len() < times.capacity() {
+        for _ in 0..100 {
+            n += 1;
+            let start = Instant::now();
+            life_in_pm(list, n);
+            times.push(start.elapsed());
+        }
+        let pace = Instant::now();
+        while pace.elapsed() < Duration::from_micros(200) {
+            std::hint::spin_loop();
+        }
+    }
+    times.sort_unstable();
+    Times(times)
+}
+
+fn report(what: &str, times: &Times) {
+    let [p50, p999, p9999, max] = [0.5, 0.999, 0.9999, 1.0].map(|q| format!("{:.2?}", times.quantile(q)));
+    println!("{what:<26}{p50:>11} {p999:>11} {p9999:>11} {max:>11}   {} lives", times.0.len());
+}
+
+/// User and system time of this process, in seconds (proc(5): fields 14 and 15 of stat).
+fn processor_time() -> [f64; 2] {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let ticks: Vec<f64> = fields.split_whitespace().skip(11).take(2).map(|field| field.parse().unwrap()).collect();
+    [ticks[0] / 100.0, ticks[1] / 100.0]
+}
+
+struct Watchers(Child);
+
+impl Watchers {
+    fn stop(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// Starts this program again as the clients, and waits until all have a frame.
+fn start_watchers(addr: SocketAddr, count: usize) -> Watchers {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let mut child = command.env(CLIENTS, format!("{addr} {count}")).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
+    Watchers(child)
+}
+
+/// The clients: read as fast as it comes, and say one byte when all have begun to.
+fn watch(addr: SocketAddr, count: u64) {
+    static READING: AtomicU64 = AtomicU64::new(0);
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    let readers: Vec<_> = (0..count)
+        .map(|_| {
+            thread::spawn(move || {
+                let mut stream = TcpStream::connect(addr).unwrap();
+                let mut buffer = vec![0; 1 << 16];
+                let mut first = true;
+                while stream.read(&mut buffer).is_ok_and(|read| read > 0) {
+                    if std::mem::take(&mut first)
+                        && READING.fetch_add(1, Ordering::Relaxed) + 1 == count
+                        && !TOLD.swap(true, Ordering::Relaxed)
+                    {
+                        println!("go");
+                    }
+                }
+            })
+        })
+        .collect();
+    readers.into_iter().for_each(|reader| reader.join().unwrap());
+}
