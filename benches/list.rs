@@ -1,18 +1,16 @@
 //! What a task pays for being listed, and what a table costs.
 //!
-//! `cargo bench --bench list`; each group holds its own baseline.
+//! `cargo bench --bench list`; each group holds its own baseline. On a machine
+//! that is shared, the ratios of `cargo bench --bench pairs` say more.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::hint::black_box;
-use std::sync::Barrier;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 
 mod baseline;
-use baseline::{COLS, STATUSES, crowd_in_mutex_map, crowd_in_pm, life_in_mutex_map, life_in_pm};
+use baseline::{COLS, STATUSES, crowd_in_mutex_map, crowd_in_pm, life_in_mutex_map, life_in_pm, on_two_threads};
 
 const LIVE: u64 = 10_000;
 
@@ -29,26 +27,6 @@ fn life(c: &mut Criterion) {
     group.bench_function("mutex map", |b| b.iter(|| life_in_mutex_map(&map, next())));
     group.bench_function("its four clock readings alone", |b| b.iter(|| [(); 4].map(|()| black_box(Instant::now()))));
     group.bench_function("its id alone", |b| b.iter(|| format!("req{}", next())));
-}
-
-/// The wall time of `lives` lives, shared by two threads.
-fn on_two_threads(lives: u64, live: impl Fn(u64) + Sync) -> Duration {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let first = NEXT.fetch_add(lives + 1, Ordering::Relaxed);
-    let barrier = Barrier::new(3);
-    thread::scope(|scope| {
-        let workers = [0, 1].map(|worker| {
-            let (barrier, live) = (&barrier, &live);
-            scope.spawn(move || {
-                barrier.wait();
-                (first + worker..first + lives).step_by(2).for_each(live);
-            })
-        });
-        barrier.wait();
-        let began = Instant::now();
-        workers.into_iter().for_each(|worker| worker.join().unwrap());
-        began.elapsed()
-    })
 }
 
 fn life_on_two_threads(c: &mut Criterion) {

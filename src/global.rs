@@ -20,7 +20,7 @@ pub fn global() -> &'static ProcList {
 }
 
 /// [`ProcList::set_cols`] of the [global] list.
-pub fn set_cols<N: Into<String>>(names: impl IntoIterator<Item = N>) {
+pub fn set_cols(names: impl IntoIterator<Item: AsRef<str>>) {
     global().set_cols(names);
 }
 

@@ -1,4 +1,59 @@
-//! A processlist inside your program.
+//! A processlist inside your program: `nc localhost 8081` shows every request
+//! or job that is running right now, how long it has run and what it is doing,
+//! and `kill <id> <why>` ends one without a restart.
+//!
+//! ```text
+//! $ nc localhost 8081
+//! id    status         time  host             method  uri
+//! req1  merging     12.0418  127.0.0.1:18364  GET     /report
+//! req2  querying     0.2071  127.0.0.1:55780  GET     /users/5/friends
+//! kill req1 houston, we have a problem
+//! killing req1 in "merging"
+//! killed req1 after 0.1s in "merging"
+//! ```
+//!
+//! In the program:
+//!
+//! ```
+//! # fn authenticate() {} fn query() {}
+//! pm::set_cols(["host", "method", "uri"]);                // once
+//! pm::spawn(":8081")?;                                    // once
+//! # pm::spawn(":0")?;
+//!
+//! let task = pm::start("req1").col("method", "GET").col("uri", "/users/5/friends");
+//! task.status("authenticating")();                        // a kill ends the task here ..
+//! authenticate();
+//! task.status("querying")();                              // .. or here
+//! query();
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! # From one line to all of it
+//!
+//! 1. [`start`], [`set_cols`] and [`spawn`], as above: one list for the
+//!    process, served from a thread of its own. No async runtime is needed.
+//! 2. The guard that `start` returns is a [`Task`]: it is in the list until it
+//!    is dropped. Its documentation says which kill point fits which code. In
+//!    async code one line does it all: [`task.run(future).await`](Handle::run).
+//! 3. [`ProcList`] is the list as a value: for tests, and programs with several.
+//!    Its snapshots are [`Proc`]s, and [`ProcList::contents`] is just the text.
+//! 4. [`ProcList::server`] sets the pace and the limits of what is served;
+//!    [`ProcList::serve`] takes a listener of yours, into a runtime of yours.
+//!
+//! # How a kill works
+//!
+//! A kill marks the task and wakes it. It dies at its next kill point, or at
+//! the await where it is parked, with the operator's reason in its hands: a
+//! [`Killed`], as an error or as the payload of an unwinding. Its row stays
+//! in the list until it has really ended, and the client that asked is told
+//! what became of it. Code that has neither a kill point nor an await cannot
+//! be stopped, by this or anything else short of ending the process.
+//!
+//! # Further reading
+//!
+//! - [The line protocol](_documentation::protocol): every byte that `nc` sees.
+//! - [The design](_documentation::design): decisions, and what was rejected.
+
 mod command;
 mod entry;
 mod escape;
@@ -23,3 +78,15 @@ pub use list::ProcList;
 pub use proc::{Killing, Outcome, Proc, Step};
 pub use server::{Address, BoundServer, Server};
 pub use task::{Handle, Task};
+
+/// The longer texts, as in the folder `docs` of the project.
+pub mod _documentation {
+    #[doc = include_str!("../docs/protocol.md")]
+    pub mod protocol {}
+    #[doc = include_str!("../docs/design.md")]
+    pub mod design {}
+}
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -119,12 +119,13 @@ impl ProcList {
     /// list.set_cols(["host", "method", "uri"]);
     /// assert_eq!(list.contents(), "id  status  time  host  method  uri\n");
     /// ```
-    pub fn set_cols<N: Into<String>>(&self, names: impl IntoIterator<Item = N>) {
+    pub fn set_cols(&self, names: impl IntoIterator<Item: AsRef<str>>) {
         let mut columns: Vec<String> = Vec::new();
-        for name in names.into_iter().map(Into::into) {
-            let taken = name.is_empty() || BUILT_IN.contains(&name.as_str()) || columns.contains(&name);
-            if !taken {
-                columns.push(name);
+        for name in names {
+            let name = name.as_ref();
+            let is_taken = BUILT_IN.contains(&name) || columns.iter().any(|known| known == name);
+            if !name.is_empty() && !is_taken {
+                columns.push(name.to_string());
             }
         }
         *self.roster.columns.write().unwrap_or_else(PoisonError::into_inner) = columns.into();

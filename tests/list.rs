@@ -133,6 +133,6 @@ fn columns_can_be_named_at_any_time() {
     assert_eq!(columns(&list), "id  status    time");
     list.set_cols(vec![String::from("uri")]);
     assert_eq!(columns(&list), "id  status    time  uri");
-    list.set_cols(["user", "uri"]);
+    list.set_cols(&["user", "uri"]);
     assert!(list.contents().ends_with("  root  /\n"));
 }

@@ -4,8 +4,10 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::sync::Mutex;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Barrier, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
 
 #[derive(Default)]
 pub struct MutexMap {
@@ -101,4 +103,24 @@ pub fn crowd_in_mutex_map(n: u64) -> MutexMap {
     let map = MutexMap::default();
     (0..n).for_each(|n| map.start(&format!("live{n}"), &COLS));
     map
+}
+
+/// The wall time of `lives` lives, shared by two threads.
+pub fn on_two_threads(lives: u64, live: impl Fn(u64) + Sync) -> Duration {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let first = NEXT.fetch_add(lives + 1, Ordering::Relaxed);
+    let barrier = Barrier::new(3);
+    thread::scope(|scope| {
+        let workers = [0, 1].map(|worker| {
+            let (barrier, live) = (&barrier, &live);
+            scope.spawn(move || {
+                barrier.wait();
+                (first + worker..first + lives).step_by(2).for_each(live);
+            })
+        });
+        barrier.wait();
+        let began = Instant::now();
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
+        began.elapsed()
+    })
 }
