@@ -64,8 +64,8 @@ struct Session<S> {
 enum Pace {
     /// The next frame.
     Next(Instant),
-    /// Frames again.
-    Frozen { until: Instant },
+    /// Frames again; until then there is at most the one that is owed.
+    Frozen { until: Instant, owes_frame: bool },
     /// The end: it sends no more, and is sent no more frames.
     Leaving { at_latest: Instant },
 }
@@ -111,8 +111,9 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
     async fn converse(&mut self) -> io::Result<()> {
         loop {
             let (wakes, wake_at) = match self.pace {
+                Pace::Frozen { owes_frame: true, .. } => (self.out.is_empty() && self.making.is_none(), Instant::now()),
                 // A frame is made only when the last one is out: a slow client misses some.
-                Pace::Next(at) | Pace::Frozen { until: at } => (self.out.is_empty() && self.making.is_none(), at),
+                Pace::Next(at) | Pace::Frozen { until: at, .. } => (self.out.is_empty() && self.making.is_none(), at),
                 Pace::Leaving { .. } if self.out.is_empty() && self.kills.is_empty() => return Ok(()),
                 Pace::Leaving { at_latest } => (!self.kills.is_empty(), at_latest),
             };
@@ -134,7 +135,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
 
     fn wake(&mut self) {
         match self.pace {
-            Pace::Next(_) => self.make_frame(),
+            Pace::Next(_) | Pace::Frozen { owes_frame: true, .. } => self.make_frame(),
             Pace::Frozen { .. } => self.pace = Pace::Next(Instant::now()),
             Pace::Leaving { .. } => {
                 for news in self.kills.give_up() {
@@ -160,8 +161,10 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         }
         self.out.frame(frame.bytes(!self.has_sent_a_frame));
         self.has_sent_a_frame = true;
-        if let Pace::Next(_) = self.pace {
-            self.pace = Pace::Next(frame.next(self.delay));
+        match &mut self.pace {
+            Pace::Next(at) => *at = frame.next(self.delay),
+            Pace::Frozen { owes_frame, .. } => *owes_frame = false,
+            Pace::Leaving { .. } => {}
         }
     }
 
@@ -174,7 +177,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             self.out.reply(NOT_HTTP);
             return self.leave();
         }
-        if let Pace::Frozen { until } = &mut self.pace {
+        if let Pace::Frozen { until, .. } = &mut self.pace {
             *until = Instant::now() + FROZEN;
         }
         let command = match line {
@@ -207,17 +210,17 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             }
             Command::Delay(delay) => {
                 self.delay = delay;
-                match self.pace {
-                    Pace::Next(_) => self.pace = Pace::Next(Instant::now()),
-                    // The one frame that says that the delay was understood.
-                    Pace::Frozen { .. } => self.make_frame(),
+                match &mut self.pace {
+                    Pace::Next(at) => *at = Instant::now(),
+                    // It says that the delay was understood.
+                    Pace::Frozen { owes_frame, .. } => *owes_frame = true,
                     Pace::Leaving { .. } => {}
                 }
             }
             Command::Enter => match self.pace {
                 Pace::Next(_) => {
                     self.making = None;
-                    self.pace = Pace::Frozen { until: Instant::now() + FROZEN };
+                    self.pace = Pace::Frozen { until: Instant::now() + FROZEN, owes_frame: false };
                     self.out.reply("frozen: type a command, or Enter to go on");
                 }
                 Pace::Frozen { .. } => self.pace = Pace::Next(Instant::now()),
