@@ -12,7 +12,7 @@
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -39,11 +39,17 @@ fn main() {
     report("10,000 tasks, 100 clients", &watched);
     println!("ratio of the medians: {:.2}", watched.quantile(0.5).as_secs_f64() / alone.quantile(0.5).as_secs_f64());
 
+    watchers.stop();
+
     let before = processor_time();
+    let watchers = start_watchers(addr, 100);
     thread::sleep(PHASE);
     let [user, system] = [0, 1].map(|part| processor_time()[part] - before[part]);
-    println!("processor time of 10 s for the 100 clients: {:.2} s, {system:.2} s of it the kernel's", user + system);
-    watchers.stop();
+    let frames = watchers.stop() as f64 / list.table(usize::MAX).len() as f64;
+    println!(
+        "processor time of 10 s for the 100 clients: {:.2} s, {system:.2} s of it the kernel's, {frames:.0} frames",
+        user + system
+    );
     drop(tasks);
 
     let (list, _tasks) = crowd_in_pm(100_000);
@@ -104,40 +110,43 @@ fn processor_time() -> [f64; 2] {
 struct Watchers(Child);
 
 impl Watchers {
-    fn stop(mut self) {
-        self.0.kill().unwrap();
+    /// The end of their input ends them. Returns how many bytes they have read.
+    fn stop(mut self) -> u64 {
+        drop(self.0.stdin.take());
+        let mut read = String::new();
+        self.0.stdout.take().unwrap().read_to_string(&mut read).unwrap();
         self.0.wait().unwrap();
+        read.trim().parse().unwrap()
     }
 }
 
 /// Starts this program again as the clients, and waits until all have a frame.
 fn start_watchers(addr: SocketAddr, count: usize) -> Watchers {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    let mut child = command.env(CLIENTS, format!("{addr} {count}")).stdout(Stdio::piped()).spawn().unwrap();
-    child.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
+    let mut child =
+        command.env(CLIENTS, format!("{addr} {count}")).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
     Watchers(child)
 }
 
-/// The clients: read as fast as it comes, and say one byte when all have begun to.
+/// The clients: read as fast as it comes, say one byte when all have begun to,
+/// and at the end of the input how much it was.
 fn watch(addr: SocketAddr, count: u64) {
     static READING: AtomicU64 = AtomicU64::new(0);
-    static TOLD: AtomicBool = AtomicBool::new(false);
-    let readers: Vec<_> = (0..count)
-        .map(|_| {
-            thread::spawn(move || {
-                let mut stream = TcpStream::connect(addr).unwrap();
-                let mut buffer = vec![0; 1 << 16];
-                let mut first = true;
-                while stream.read(&mut buffer).is_ok_and(|read| read > 0) {
-                    if std::mem::take(&mut first)
-                        && READING.fetch_add(1, Ordering::Relaxed) + 1 == count
-                        && !TOLD.swap(true, Ordering::Relaxed)
-                    {
-                        println!("go");
-                    }
+    static BYTES: AtomicU64 = AtomicU64::new(0);
+    for _ in 0..count {
+        thread::spawn(move || {
+            let mut stream = TcpStream::connect(addr).unwrap();
+            let mut buffer = vec![0; 1 << 16];
+            let mut is_first = true;
+            while let Ok(read @ 1..) = stream.read(&mut buffer) {
+                BYTES.fetch_add(read as u64, Ordering::Relaxed);
+                if std::mem::take(&mut is_first) && READING.fetch_add(1, Ordering::Relaxed) + 1 == count {
+                    println!();
                 }
-            })
-        })
-        .collect();
-    readers.into_iter().for_each(|reader| reader.join().unwrap());
+            }
+        });
+    }
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+    println!("{}", BYTES.load(Ordering::Relaxed));
 }

@@ -4,11 +4,12 @@
 //! cargo run --example http_server            # [APP_ADDR [PM_ADDR]]
 //!
 //! nc localhost 8081                          # watch it in one terminal ..
-//! curl localhost:8080/users/5/friends        # .. and ask for something in another:
-//! curl localhost:8080/report                 # takes three seconds
-//! curl localhost:8080/stuck                  # hangs until you type, at nc:
-//! kill req3 houston, we have a problem
+//! curl localhost:8080/stuck                  # .. and ask for something in others: this hangs,
+//! curl localhost:8080/report                 # this takes three seconds,
+//! curl localhost:8080/users/5/friends        # and this too
 //! ```
+//!
+//! Then type, at nc: `kill req1 houston, we have a problem`.
 //!
 //! The killed request answers 503 with the reason, the reason stands in the
 //! log of the server, and the next request works.
@@ -50,8 +51,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .route("/stuck", get(stuck))
         .layer(middleware::from_fn(list_it));
     let listener = TcpListener::bind(&app_addr).await?;
-    println!("requests:    http://{}/users/5/friends", listener.local_addr()?);
-    println!("processlist: nc {} {}", pm_addr.ip(), pm_addr.port());
+    let app_addr = listener.local_addr()?;
+    println!("requests:    curl http://{app_addr}/stuck               # hangs until it is killed");
+    println!("             curl http://{app_addr}/report              # takes three seconds");
+    println!("             curl http://{app_addr}/users/5/friends     # so does this");
+    println!("processlist: nc {} {}                      # then: kill req1 houston", pm_addr.ip(), pm_addr.port());
     axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await?;
     Ok(())
 }
@@ -60,7 +64,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 async fn list_it(ConnectInfo(peer): ConnectInfo<SocketAddr>, mut request: Request, next: Next) -> Response {
     static NUMBER: AtomicU64 = AtomicU64::new(1);
     let id = format!("req{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-    let task = pm::start(id).col("host", peer).col("method", request.method()).col("uri", request.uri());
+    let uri = request.uri().path_and_query().map_or("", |uri| uri.as_str());
+    let task = pm::start(id).col("host", peer).col("method", request.method()).col("uri", uri);
     let task: Work = Arc::new(task);
     request.extensions_mut().insert(Arc::clone(&task));
 
@@ -89,7 +94,7 @@ async fn report(Extension(task): Extension<Work>) -> String {
     let computing = tokio::task::spawn_blocking(move || {
         let mut sum = 0_u64;
         for chapter in 1..=30 {
-            task.status(format!("computing chapter {chapter} of 30"))();
+            task.status(format!("chapter {chapter}/30"))();
             let until = Instant::now() + Duration::from_millis(100);
             while Instant::now() < until {
                 sum = sum.wrapping_mul(31).wrapping_add(chapter);

@@ -4,8 +4,8 @@
 //! cargo run --example workers                # [PM_ADDR]
 //!
 //! nc localhost 8081                          # watch the jobs, and type:
+//! kill copy1 disk is full
 //! kill sort1 not today
-//! kill copy2 disk is full
 //! ```
 //!
 //! Two workers do one job after the other. The one that sorts is killed by

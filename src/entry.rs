@@ -50,7 +50,7 @@ pub(crate) struct Entry {
 #[derive(Debug)]
 struct State {
     history: History,
-    cols: SmallVec<[(Cow<'static, str>, CompactString); 4]>,
+    cols: SmallVec<[(CompactString, CompactString); 4]>,
     life: Life,
     forbidden: bool,
     /// Made when somebody first waits for the kill: it costs more than a status.
@@ -132,11 +132,11 @@ impl Entry {
         }
     }
 
-    pub(crate) fn set_col(&self, name: Cow<'static, str>, value: CompactString) {
+    pub(crate) fn set_col(&self, name: &str, value: CompactString) {
         let Some(mut state) = self.live() else { return };
         match state.cols.iter_mut().find(|(known, _)| *known == name) {
             Some((_, old)) => *old = value,
-            None => state.cols.push((name, value)),
+            None => state.cols.push((name.into(), value)),
         }
     }
 

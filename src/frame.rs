@@ -1,5 +1,6 @@
 //! Frame: one printout of the table, rendered once for all who want it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,8 +24,16 @@ const REST: u32 = 10;
 pub(crate) struct Frames {
     list: ProcList,
     limit: usize,
-    /// Held while a frame is made: those who come meanwhile wait for that one.
-    last: Mutex<Option<Frame>>,
+    /// Locked while a frame is made, and during the pause after one: those who
+    /// come meanwhile wait for that frame.
+    last: Arc<Mutex<Last>>,
+}
+
+#[derive(Default)]
+struct Last {
+    frame: Option<Frame>,
+    /// Nothing is rendered before this.
+    rest_until: Option<Instant>,
 }
 
 /// One printout of the table.
@@ -44,17 +53,13 @@ impl Frame {
 
     /// When the next one may follow, at a pace of one every `delay`.
     pub(crate) fn next(&self, delay: Duration) -> Instant {
-        self.began + delay.max(self.rest())
-    }
-
-    fn rest(&self) -> Duration {
-        self.took * REST
+        self.began + delay.max(self.took * REST)
     }
 }
 
 impl Frames {
     pub(crate) fn new(list: ProcList, limit: usize) -> Self {
-        Frames { list, limit, last: Mutex::new(None) }
+        Frames { list, limit, last: Arc::default() }
     }
 
     pub(crate) fn list(&self) -> &ProcList {
@@ -64,40 +69,45 @@ impl Frames {
     /// A frame that is at most `age` old now, and newer than `after`.
     pub(crate) async fn get(&self, age: Duration, after: Option<Instant>) -> Frame {
         let asked = Instant::now();
-        let mut last = self.last.lock().await;
-        if let Some(frame) = &*last {
-            let is_fresh = frame.began + age >= asked;
-            let is_news = after.is_none_or(|after| frame.began > after);
-            if is_fresh && is_news {
-                return frame.clone();
-            }
-            time::sleep_until(frame.began + frame.rest()).await;
+        let mut last = Arc::clone(&self.last).lock_owned().await;
+        if let Some(frame) = &last.frame
+            && frame.began + age >= asked
+            && after.is_none_or(|after| frame.began > after)
+        {
+            return frame.clone();
         }
-        let frame = self.render().await;
-        *last = Some(frame.clone());
-        frame
+        if let Some(rest_until) = last.rest_until {
+            time::sleep_until(rest_until).await;
+        }
+        let (list, limit) = (self.list.clone(), self.limit);
+        if list.len() <= INLINE {
+            return last.render(&list, limit);
+        }
+        // The lock goes along: a client that loses interest, or leaves, cannot
+        // have the next frame begun before this one is done.
+        match task::spawn_blocking(move || last.render(&list, limit)).await {
+            Ok(frame) => frame,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // The runtime shuts down, and the session with it.
+            Err(_cancelled) => std::future::pending().await,
+        }
     }
 
-    /// Lets go of the last frame: a table of many tasks is large.
+    /// Lets go of the last frame, because a table of many tasks is large. The
+    /// pause after it stays.
     pub(crate) async fn forget(&self) {
-        *self.last.lock().await = None;
+        self.last.lock().await.frame = None;
     }
+}
 
-    async fn render(&self) -> Frame {
+impl Last {
+    fn render(&mut self, list: &ProcList, limit: usize) -> Frame {
         let began = Instant::now();
-        let text = if self.list.len() <= INLINE {
-            text(&self.list, self.limit)
-        } else {
-            let (list, limit) = (self.list.clone(), self.limit);
-            let rendering = task::spawn_blocking(move || text(&list, limit));
-            match rendering.await {
-                Ok(text) => text,
-                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-                // The runtime shuts down, and the session with it.
-                Err(_cancelled) => std::future::pending().await,
-            }
-        };
-        Frame { text, began, took: began.elapsed() }
+        let text = text(list, limit);
+        let frame = Frame { text, began, took: began.elapsed() };
+        self.rest_until = Some(frame.next(Duration::ZERO));
+        self.frame = Some(frame.clone());
+        frame
     }
 }
 
@@ -106,4 +116,55 @@ fn text(list: &ProcList, limit: usize) -> Bytes {
     let mut text = String::from("\n");
     text.push_str(&table::render(list, limit));
     text.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Frames of which the last took a second.
+    async fn slow_frames() -> Frames {
+        let frames = Frames::new(ProcList::new(), 1000);
+        let began = Instant::now();
+        let frame = Frame { text: Bytes::new(), began, took: SECOND };
+        *frames.last.lock().await = Last { rest_until: Some(frame.next(Duration::ZERO)), frame: Some(frame) };
+        frames
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_frame_that_took_long_is_followed_by_a_pause_of_ten_times_as_long() {
+        let began = Instant::now();
+        let slow = Frame { text: Bytes::new(), began, took: SECOND };
+        assert_eq!(slow.next(3 * SECOND), began + 10 * SECOND);
+        assert_eq!(slow.next(30 * SECOND), began + 30 * SECOND);
+
+        let frames = slow_frames().await;
+        frames.get(Duration::ZERO, Some(Instant::now())).await;
+        assert_eq!(began.elapsed().as_secs(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_pause_outlives_the_clients_and_the_text_does_not() {
+        let frames = slow_frames().await;
+        let began = Instant::now();
+        frames.forget().await;
+        assert!(frames.last.lock().await.frame.is_none());
+        frames.get(SECOND, None).await;
+        assert_eq!(began.elapsed().as_secs(), 10);
+    }
+
+    #[tokio::test]
+    async fn a_frame_that_nobody_waits_for_any_more_is_finished_all_the_same() {
+        let list = ProcList::new();
+        let _tasks: Vec<_> = (0..=INLINE).map(|n| list.start(format!("t{n}"))).collect();
+        let frames = Frames::new(list, 1000);
+        let mut asking = Box::pin(frames.get(Duration::ZERO, None));
+        assert!(futures_util::poll!(&mut asking).is_pending());
+        assert!(frames.last.try_lock().is_err(), "the rendering holds the lock ..");
+        drop(asking);
+        let last = frames.last.lock().await;
+        assert!(last.frame.is_some() && last.rest_until.is_some(), ".. until it is done");
+    }
 }

@@ -31,17 +31,17 @@ pub fn start(id: impl Into<String>) -> Task {
 
 /// [`ProcList::status`] on the [global] list.
 #[track_caller]
-pub fn status<S: Into<Cow<'static, str>>>(id: &str, status: S) -> impl FnOnce() + use<S> {
+pub fn status(id: impl AsRef<str>, status: impl Into<Cow<'static, str>>) -> impl FnOnce() + 'static {
     global().status(id, status)
 }
 
 /// [`ProcList::set_status`] on the [global] list.
-pub fn set_status(id: &str, status: impl Into<Cow<'static, str>>) {
+pub fn set_status(id: impl AsRef<str>, status: impl Into<Cow<'static, str>>) {
     global().set_status(id, status);
 }
 
 /// [`ProcList::done`] on the [global] list.
-pub fn done(id: &str) -> Option<Proc> {
+pub fn done(id: impl AsRef<str>) -> Option<Proc> {
     global().done(id)
 }
 
@@ -50,7 +50,7 @@ pub fn done(id: &str) -> Option<Proc> {
 /// # Errors
 ///
 /// As there.
-pub fn kill(id: &str, message: impl Into<String>) -> Result<(), KillError> {
+pub fn kill(id: impl AsRef<str>, message: impl Into<String>) -> Result<(), KillError> {
     global().kill(id, message)
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
-use std::panic::{self, AssertUnwindSafe, Location};
+use std::panic::{self, AssertUnwindSafe, Location, RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -140,6 +140,10 @@ impl fmt::Debug for Killed {
 }
 
 impl Error for Killed {}
+
+// Nothing of it changes.
+impl UnwindSafe for Killed {}
+impl RefUnwindSafe for Killed {}
 
 /// A kill was refused. The texts are those that a client at netcat reads.
 #[non_exhaustive]

@@ -4,9 +4,9 @@
 //!
 //! ```text
 //! $ nc localhost 8081
-//! id    status         time  host             method  uri
-//! req1  merging     12.0418  127.0.0.1:18364  GET     /report
-//! req2  querying     0.2071  127.0.0.1:55780  GET     /users/5/friends
+//! id    status       time  host             method  uri
+//! req1  merging   12.0418  127.0.0.1:18364  GET     /report
+//! req2  querying   0.2071  127.0.0.1:55780  GET     /users/5/friends
 //! kill req1 houston, we have a problem
 //! killing req1 in "merging"
 //! killed req1 after 0.1s in "merging"
@@ -14,11 +14,10 @@
 //!
 //! In the program:
 //!
-//! ```
+//! ```no_run
 //! # fn authenticate() {} fn query() {}
 //! pm::set_cols(["host", "method", "uri"]);                // once
 //! pm::spawn(":8081")?;                                    // once
-//! # pm::spawn(":0")?;
 //!
 //! let task = pm::start("req1").col("method", "GET").col("uri", "/users/5/friends");
 //! task.status("authenticating")();                        // a kill ends the task here ..
@@ -60,8 +59,8 @@ mod escape;
 mod frame;
 mod global;
 mod history;
-mod kill;
 mod killed;
+mod kills;
 mod line;
 mod list;
 mod outbox;

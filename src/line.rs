@@ -19,8 +19,8 @@ pub(crate) enum Line {
     Text(String),
     /// Longer than [`LONGEST`]: how it began. Told at once; the rest is skipped.
     TooLong(String),
-    /// Not UTF-8, or with a NUL in it.
-    NotText,
+    /// Not UTF-8, or with a NUL in it: what can be read of it.
+    NotText(String),
     /// The input ended inside a line.
     Unfinished,
 }
@@ -46,18 +46,24 @@ enum Telnet {
 }
 
 const IAC: u8 = 255;
+const FIRST_VERB: u8 = 240;
 const WILL: u8 = 251;
 const DONT: u8 = 254;
 
 impl LineDecoder {
     fn take(&mut self, byte: u8) -> Option<Line> {
-        self.telnet = match (self.telnet, byte) {
-            (Telnet::Text, IAC) => Telnet::Iac,
-            (Telnet::Iac, WILL..=DONT) => Telnet::Option,
-            (Telnet::Iac | Telnet::Option, _) => Telnet::Text,
+        match (std::mem::take(&mut self.telnet), byte) {
+            (Telnet::Text, IAC) => self.telnet = Telnet::Iac,
+            (Telnet::Iac, WILL..=DONT) => self.telnet = Telnet::Option,
+            (Telnet::Iac, FIRST_VERB..) | (Telnet::Option, _) => {}
+            (Telnet::Iac, _) => {
+                // No telnet, just a byte that is not text. The line may end here.
+                let too_long = self.push(IAC);
+                return too_long.or_else(|| self.take(byte));
+            }
             (Telnet::Text, b'\n') => return self.end(),
             (Telnet::Text, _) => return self.push(byte),
-        };
+        }
         None
     }
 
@@ -80,8 +86,9 @@ impl LineDecoder {
             line.pop();
         }
         Some(match String::from_utf8(line) {
-            Ok(text) if !text.contains('\0') => Line::Text(text),
-            _ => Line::NotText,
+            Ok(text) if text.contains('\0') => Line::NotText(text),
+            Ok(text) => Line::Text(text),
+            Err(bytes) => Line::NotText(String::from_utf8_lossy(bytes.as_bytes()).into_owned()),
         })
     }
 
@@ -188,7 +195,8 @@ mod tests {
 
     #[test]
     fn what_is_not_text_is_told_and_left_behind() {
-        assert_eq!(lines([b"\xc3\x28\na\0b\nhelp\n".as_slice()]), [Line::NotText, Line::NotText, text("help")]);
+        let faults = [Line::NotText("\u{fffd}(".into()), Line::NotText("a\0b".into()), text("help")];
+        assert_eq!(lines([b"\xc3\x28\na\0b\nhelp\n".as_slice()]), faults);
     }
 
     #[test]
@@ -196,6 +204,13 @@ mod tests {
         // IAC DO LINEMODE, IAC WILL 10 (which is a line feed), IAC NOP, IAC IP.
         let input = [b"\xff\xfd\x22ki".as_slice(), b"\xff\xfb", b"\x0all \xff", b"\xf1x\xff\xf4\r\n"];
         assert_eq!(lines(input), [text("kill x")]);
+    }
+
+    #[test]
+    fn a_byte_that_only_looks_like_telnet_swallows_nothing() {
+        let latin1 = b"kill a \xff\nhelp\nfo\xffo\n".as_slice();
+        let faults = [Line::NotText("kill a \u{fffd}".into()), text("help"), Line::NotText("fo\u{fffd}o".into())];
+        assert_eq!(lines([latin1]), faults);
     }
 
     proptest! {

@@ -7,9 +7,9 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::thread;
 use std::time::Instant;
 
 use ahash::RandomState;
@@ -186,9 +186,9 @@ impl ProcList {
     /// assert_eq!(list.kill("req1", "").unwrap_err().to_string(), "no such process 'req1'");
     /// # Ok::<(), pm::KillError>(())
     /// ```
-    pub fn kill(&self, id: &str, message: impl Into<String>) -> Result<(), KillError> {
-        let entry = self.find(id);
-        let id = || entry.as_ref().map_or(id, |entry| entry.id()).to_string();
+    pub fn kill(&self, id: impl AsRef<str>, message: impl Into<String>) -> Result<(), KillError> {
+        let entry = self.find(id.as_ref());
+        let id = || id.as_ref().to_string();
         match entry.as_ref().map_or(Verdict::Ended, |entry| entry.kill(message.into())) {
             Verdict::Killing(..) => Ok(()),
             Verdict::Already(kill) => Err(KillError::AlreadyKilled { id: id(), message: kill.message.clone() }),
@@ -232,15 +232,7 @@ impl ProcList {
         }
     }
 
-    /// The entry of the task that runs under `id`, as `start` would have cut it.
     pub(crate) fn find(&self, id: &str) -> Option<Arc<Entry>> {
-        let cut;
-        let id = if id.len() > ID {
-            cut = within(id, "");
-            &cut
-        } else {
-            id
-        };
         self.roster.running.get(id).map(|found| Arc::clone(&found.key().0))
     }
 
@@ -295,8 +287,8 @@ impl Roster {
 
     /// Ends a task and takes it off the list, unless that has been done. `at`
     /// is the time, if a snapshot is going to ask for it.
-    pub(crate) fn end(&self, entry: &Arc<Entry>, at: Option<Instant>) -> bool {
-        let Some(kill) = entry.end(thread::panicking(), at) else { return false };
+    pub(crate) fn end(&self, entry: &Arc<Entry>, panicking: bool, at: Option<Instant>) -> bool {
+        let Some(kill) = entry.end(panicking, at) else { return false };
         // Its id may be another task's by now only if this one left before.
         self.running.remove_if(entry.id(), |found, ()| Arc::ptr_eq(&found.0, entry));
         if let Some((kill, ending)) = kill {
@@ -329,6 +321,10 @@ fn within(id: &str, suffix: &str) -> CompactString {
     format_compact!("{base}{suffix}")
 }
 
+// A panic leaves nothing half done here: see the invariants of an entry.
+impl UnwindSafe for ProcList {}
+impl RefUnwindSafe for ProcList {}
+
 impl Default for ProcList {
     fn default() -> Self {
         ProcList::new()
@@ -354,12 +350,13 @@ mod tests {
     }
 
     #[test]
-    fn a_long_id_is_cut_and_found_by_the_whole() {
+    fn a_long_id_is_cut_and_known_by_what_is_left() {
         let list = ProcList::new();
         let long = "x".repeat(1000);
         let cut = list.insert(long.clone());
         assert_eq!((cut.id().len(), cut.id().ends_with("xx…")), (256, true));
-        assert!(Arc::ptr_eq(&cut, &list.find(&long).expect("found by the whole id")));
+        assert!(list.find(&long).is_none(), "many have this beginning");
+        assert!(list.find(cut.id()).is_some());
         let second = list.insert(long);
         assert_eq!((second.id().len(), second.id().ends_with("…+2")), (256, true));
     }
@@ -383,6 +380,28 @@ mod tests {
         assert_eq!(ids(3), ["t0", "t1", "t2"]);
         assert_eq!(ids(1000), (0..100).map(|n| format!("t{n}")).collect::<Vec<_>>());
         assert_eq!((ids(0).len(), list.oldest(0).total), (0, 100));
+    }
+
+    /// Notes how long the list is when it is woken.
+    struct Length(ProcList, AtomicUsize);
+
+    impl std::task::Wake for Length {
+        fn wake(self: Arc<Self>) {
+            self.1.store(self.0.len(), Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn an_outcome_is_announced_when_the_row_has_left() {
+        let list = ProcList::new();
+        let entry = list.insert("a".into());
+        let Verdict::Killing(kill, _) = entry.kill(String::new()) else { panic!("is running") };
+        let length = Arc::new(Length(list.clone(), AtomicUsize::new(usize::MAX)));
+        let mut outcome = std::pin::pin!(kill.ending.wait());
+        let waker = Arc::clone(&length).into();
+        assert!(outcome.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+        list.roster.end(&entry, false, None);
+        assert_eq!(length.1.load(Ordering::Relaxed), 0);
     }
 
     #[test]

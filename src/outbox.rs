@@ -20,6 +20,8 @@ pub(crate) struct Outbox<W> {
     writer: W,
     /// Sent to its end before anything else.
     sending: Bytes,
+    /// `sending` is replies, and not a frame.
+    sends_replies: bool,
     replies: BytesMut,
     /// When the client last took something, or was last owed nothing.
     progress: Instant,
@@ -28,7 +30,14 @@ pub(crate) struct Outbox<W> {
 
 impl<W: AsyncWrite + Unpin> Outbox<W> {
     pub(crate) fn new(writer: W) -> Self {
-        Outbox { writer, sending: Bytes::new(), replies: BytesMut::new(), progress: Instant::now(), last_reply: None }
+        Outbox {
+            writer,
+            sending: Bytes::new(),
+            sends_replies: false,
+            replies: BytesMut::new(),
+            progress: Instant::now(),
+            last_reply: None,
+        }
     }
 
     pub(crate) fn into_inner(self) -> W {
@@ -40,7 +49,8 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
     }
 
     pub(crate) fn has_room(&self) -> bool {
-        self.replies.len() < ROOM
+        let sending = if self.sends_replies { self.sending.len() } else { 0 };
+        self.replies.len() + sending < ROOM
     }
 
     /// When the last reply was given.
@@ -53,6 +63,7 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
         debug_assert!(self.is_empty(), "a client is owed one frame at a time");
         self.owe();
         self.sending = frame;
+        self.sends_replies = false;
     }
 
     /// A whole line, or several.
@@ -81,6 +92,7 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
     pub(crate) async fn send(&mut self) -> io::Result<()> {
         if self.sending.is_empty() {
             self.sending = self.replies.split().freeze();
+            self.sends_replies = true;
         }
         let sent = time::timeout_at(self.progress + PATIENCE, self.writer.write(&self.sending)).await??;
         if sent == 0 {

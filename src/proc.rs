@@ -74,6 +74,6 @@ pub enum Outcome {
     /// By a kill: one of its kill points, [`run`](crate::Handle::run) or
     /// [`killed`](crate::Handle::killed) reported it before the end.
     Killed,
-    /// By a panic of its own.
+    /// Its guard was dropped while its thread was panicking.
     Aborted,
 }

@@ -102,18 +102,12 @@ impl<F: Future> Future for Run<F> {
     type Output = Result<F::Output, Killed>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let polled = self.as_mut().poll_future(cx).map(|result| match result {
-            Ok(output) => Ok(output),
+        self.as_mut().poll_future(cx).map(|result| {
             // Its destructors may have kill points of their own.
-            Err(killed) => {
-                let (task, mut future) = (self.task.clone(), self.as_mut().project().future);
-                Err(task.stop_unwinding(|| future.set(None)).err().unwrap_or(killed))
-            }
-        });
-        if polled.is_ready() {
-            self.project().future.set(None);
-        }
-        polled
+            let (task, mut future) = (self.task.clone(), self.project().future);
+            let dropped = task.stop_unwinding(|| future.set(None));
+            result.and_then(|output| dropped.map(|()| output))
+        })
     }
 }
 

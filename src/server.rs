@@ -223,7 +223,10 @@ impl Server {
     /// (`PermissionDenied`), or is in use.
     pub async fn bind(self, addr: impl Into<Address>) -> io::Result<BoundServer> {
         let addrs = addr.into().resolve().await?;
-        let listener = TcpListener::bind(addrs.as_slice()).await?;
+        let listener = TcpListener::bind(addrs.as_slice()).await.map_err(|error| {
+            let addrs: Vec<_> = addrs.iter().map(ToString::to_string).collect();
+            io::Error::new(error.kind(), format!("cannot listen on {}: {error}", addrs.join(" or ")))
+        })?;
         let addr = listener.local_addr()?;
         Ok(BoundServer { server: self, listener, addr })
     }
@@ -327,5 +330,12 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::PermissionDenied);
             assert!(error.to_string().contains("ssh -L 1:127.0.0.1:1"), "{error}");
         }
+    }
+
+    #[test]
+    fn unless_told_otherwise_it_is_3_s_1000_rows_and_64_clients() {
+        let server = ProcList::new().server();
+        assert_eq!((server.delay.as_secs(), server.limit, server.max_connections), (3, 1000, 64));
+        assert_eq!(server.delay(Duration::MAX).delay.as_secs(), 3600);
     }
 }

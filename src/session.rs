@@ -12,7 +12,7 @@ use tokio_util::codec::FramedRead;
 
 use crate::command::{self, Command, HELP};
 use crate::frame::{Frame, Frames};
-use crate::kill::Kills;
+use crate::kills::Kills;
 use crate::line::{LONGEST, Line, LineDecoder};
 use crate::outbox::Outbox;
 
@@ -170,7 +170,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
 
     fn take(&mut self, line: Line) {
         let is_first = !std::mem::replace(&mut self.has_read_a_line, true);
-        if let Line::Text(text) | Line::TooLong(text) = &line
+        if let Line::Text(text) | Line::TooLong(text) | Line::NotText(text) = &line
             && command::is_http(text, is_first)
         {
             self.kills = Kills::default();
@@ -183,7 +183,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         let command = match line {
             Line::Text(text) => command::parse(&text).map_err(|invalid| invalid.to_string()),
             Line::TooLong(_) => Err(format!("line too long: {LONGEST} bytes at most")),
-            Line::NotText => Err("invalid command: not text".to_string()),
+            Line::NotText(_) => Err("invalid command: not text".to_string()),
             Line::Unfinished => Err("incomplete command: end it with Enter".to_string()),
         };
         match command {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::ops::Deref;
-use std::panic::{self, Location};
+use std::panic::{self, Location, RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
@@ -97,9 +97,9 @@ impl ProcList {
     /// assert_eq!(list.get("req1").unwrap().status, "querying");
     /// ```
     #[track_caller]
-    pub fn status<S: Into<Cow<'static, str>>>(&self, id: &str, status: S) -> impl FnOnce() + use<S> {
+    pub fn status(&self, id: impl AsRef<str>, status: impl Into<Cow<'static, str>>) -> impl FnOnce() + 'static {
         let location = Location::caller();
-        let entry = self.find(id);
+        let entry = self.find(id.as_ref());
         if let Some(entry) = &entry {
             entry.set_status(status.into());
         }
@@ -112,8 +112,8 @@ impl ProcList {
 
     /// Sets the status of the task that runs under `id`; no kill point. An
     /// unknown id is no error.
-    pub fn set_status(&self, id: &str, status: impl Into<Cow<'static, str>>) {
-        if let Some(entry) = self.find(id) {
+    pub fn set_status(&self, id: impl AsRef<str>, status: impl Into<Cow<'static, str>>) {
+        if let Some(entry) = self.find(id.as_ref()) {
             entry.set_status(status.into());
         }
     }
@@ -123,9 +123,9 @@ impl ProcList {
     ///
     /// For tasks whose guard was [detached](Task::detach). One that has a
     /// guard ends too: its kill points do nothing from then on.
-    pub fn done(&self, id: &str) -> Option<Proc> {
-        let entry = self.find(id)?;
-        self.roster.end(&entry, Some(Instant::now())).then(|| entry.proc())
+    pub fn done(&self, id: impl AsRef<str>) -> Option<Proc> {
+        let entry = self.find(id.as_ref())?;
+        self.roster.end(&entry, false, Some(Instant::now())).then(|| entry.proc())
     }
 }
 
@@ -136,7 +136,7 @@ impl Task {
     /// let list = pm::ProcList::new();
     /// let task = list.start("req1").col("method", "GET").col("bytes", 17);
     /// ```
-    pub fn col(self, name: impl Into<Cow<'static, str>>, value: impl Display) -> Self {
+    pub fn col(self, name: impl AsRef<str>, value: impl Display) -> Self {
         self.set_col(name, value);
         self
     }
@@ -158,7 +158,7 @@ impl Task {
     ///
     /// If [`ProcList::done`] was first, this is the snapshot of that end.
     pub fn done(self) -> Proc {
-        self.list.end(&self.entry, Some(Instant::now()));
+        self.list.end(&self.entry, thread::panicking(), Some(Instant::now()));
         self.entry.proc()
     }
 
@@ -173,6 +173,12 @@ impl Task {
     }
 }
 
+// A panic leaves nothing half done here: see the invariants of an entry.
+impl UnwindSafe for Task {}
+impl RefUnwindSafe for Task {}
+impl UnwindSafe for Handle {}
+impl RefUnwindSafe for Handle {}
+
 impl Deref for Task {
     type Target = Handle;
 
@@ -184,14 +190,14 @@ impl Deref for Task {
 impl Drop for Task {
     fn drop(&mut self) {
         if !self.detached {
-            self.list.end(&self.handle.entry, None);
+            self.list.end(&self.handle.entry, thread::panicking(), None);
         }
     }
 }
 
 impl Handle {
     /// The name of the task in the list. It may differ from the one that was
-    /// asked for: see [`ProcList::start`].
+    /// asked for: see [`ProcList::start`]. The verbs by id take this name.
     pub fn id(&self) -> &str {
         self.entry.id()
     }
@@ -201,11 +207,11 @@ impl Handle {
     ///
     /// `value` is formatted here and now, before any lock is taken: its
     /// `Display` may panic, or use this crate.
-    pub fn set_col(&self, name: impl Into<Cow<'static, str>>, value: impl Display) {
+    pub fn set_col(&self, name: impl AsRef<str>, value: impl Display) {
         let mut text = Value(CompactString::default());
         // A `Display` that gives up leaves what it has written.
         let _ = fmt::write(&mut text, format_args!("{value}"));
-        self.entry.set_col(name.into(), text.0);
+        self.entry.set_col(name.as_ref(), text.0);
     }
 
     /// Removes a column; nothing happens if it is not set.

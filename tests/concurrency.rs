@@ -3,9 +3,10 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pm::{KillError, Outcome, ProcList};
 
@@ -70,7 +71,7 @@ fn every_accepted_kill_meets_one_end_and_the_list_is_empty() {
                 scope.spawn(|| {
                     while !stop.load(Ordering::Relaxed) {
                         for n in 0..7 {
-                            match list.kill(&format!("id{n}"), "go") {
+                            match list.kill(format!("id{n}"), "go") {
                                 Ok(()) => drop(accepted.fetch_add(1, Ordering::Relaxed)),
                                 Err(KillError::NoSuchProcess { .. } | KillError::AlreadyKilled { .. }) => {}
                                 Err(error) => panic!("{error}"),
@@ -102,51 +103,55 @@ fn answers(stream: TcpStream) -> Vec<String> {
 
 #[test]
 fn every_kill_of_every_client_has_one_outcome() {
+    const CLIENTS: usize = 8;
+    const VICTIMS: usize = 100;
     let list = ProcList::new();
     let addr = list.spawn(":0").unwrap();
-    let stop = AtomicBool::new(false);
+    let all_connected = Barrier::new(CLIENTS);
     thread::scope(|scope| {
-        let workers: Vec<_> = (0..2)
-            .map(|n| {
-                let (list, stop) = (&list, &stop);
-                scope.spawn(move || {
-                    while !stop.load(Ordering::Relaxed) {
-                        work(list, n);
-                    }
-                })
-            })
-            .collect();
-        let clients: Vec<_> = (0..8)
-            .map(|_| {
+        // Noise under other ids, and tasks that end as soon as they see a kill.
+        let noise = scope.spawn(|| work(&list, 0));
+        let victims: Vec<_> = (0..CLIENTS * VICTIMS).map(|n| list.start(format!("victim{n}"))).collect();
+        let dying = scope.spawn(move || {
+            let mut victims = victims;
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while !victims.is_empty() {
+                assert!(Instant::now() < deadline, "{} kills did not arrive", victims.len());
+                victims.retain(|victim| victim.check().is_ok());
+                thread::yield_now();
+            }
+        });
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|client| {
+                let all_connected = &all_connected;
                 scope.spawn(move || {
                     let mut stream = TcpStream::connect(addr).unwrap();
-                    for n in 0..200 {
-                        writeln!(stream, "kill id{} by a client", n % 7).unwrap();
+                    all_connected.wait();
+                    for n in 0..VICTIMS {
+                        // Each has victims of its own, and one that all of them fight for.
+                        writeln!(stream, "kill victim{} by a client", client * VICTIMS + n).unwrap();
+                        writeln!(stream, "kill victim0").unwrap();
                     }
                     answers(stream)
                 })
             })
             .collect();
-        let mut accepted = 0;
-        for client in clients {
-            let lines = client.join().unwrap();
-            let count = |is: &dyn Fn(&str) -> bool| lines.iter().filter(|line| is(line)).count();
-            let first = count(&|line| {
-                line.starts_with("killing ")
-                    || line.starts_with("already killing ")
-                    || line.starts_with("no such process ")
-            });
-            assert_eq!(first, 200, "each line is answered: {lines:#?}");
-            let kills = count(&|line| line.starts_with("killing "));
-            let outcomes = count(&|line| line.starts_with("killed ") || line.ends_with(" before the kill reached it"));
-            // A kill of another client that this one asked for too is heard of once more.
-            let shared = count(&|line| line.starts_with("already killing "));
-            assert!(kills <= outcomes && outcomes <= kills + shared, "{kills} kills, {outcomes} outcomes: {lines:#?}");
-            accepted += kills;
+        for (client, lines) in clients.into_iter().enumerate() {
+            let lines = lines.join().unwrap();
+            for n in 0..VICTIMS {
+                let id = format!("victim{}", client * VICTIMS + n);
+                let count = |start: &str| lines.iter().filter(|line| line.starts_with(start)).count();
+                let asked = count(&format!("killing {id} in ")) + count(&format!("already killing {id}"));
+                let told = count(&format!("killed {id} after ")) + count(&format!("{id} ended by itself"));
+                if id == "victim0" {
+                    assert!(told == usize::from(asked > 0), "{id}: {asked} {told}: {lines:#?}");
+                } else {
+                    assert_eq!((asked, told), (1, 1), "{id}: {lines:#?}");
+                }
+            }
         }
-        stop.store(true, Ordering::Relaxed);
-        workers.into_iter().for_each(|worker| worker.join().unwrap());
-        assert!(accepted > 0);
+        dying.join().unwrap();
+        noise.join().unwrap();
     });
     assert!(list.is_empty());
 }

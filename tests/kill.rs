@@ -1,7 +1,7 @@
 //! What a kill does to the code that is killed.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::future::pending;
+use std::future::{Future, pending};
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,6 +9,11 @@ use std::thread;
 
 use pm::{KillError, Killed, Outcome, ProcList, Task};
 use tokio::sync::Notify;
+
+/// Awaits what is about to happen; a wake-up that is lost fails the test.
+async fn soon<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(std::time::Duration::from_secs(20), future).await.expect("a wake-up was lost")
+}
 
 /// A task that has been asked to die of `too slow`.
 fn killed_task() -> (ProcList, Task) {
@@ -233,7 +238,7 @@ async fn run_is_killed_while_it_is_parked_and_drops_its_future_first() {
     });
     parked.notified().await;
     list.kill("a", "too slow").unwrap();
-    let (killed, dropped) = running.await.unwrap();
+    let (killed, dropped) = soon(running).await.unwrap();
     assert_eq!((killed.message(), killed.location().line(), dropped), ("too slow", line, 1));
     assert!(list.is_empty());
 }
@@ -263,7 +268,14 @@ async fn run_stops_the_unwinding_of_its_own_task_and_of_no_other() {
 
     list.kill("b", "other").unwrap();
     let c = list.start("c");
-    let outer = tokio::spawn(async move { c.run(async move { b.status("x")() }).await });
+    let killer = list.clone();
+    let outer = tokio::spawn(async move {
+        c.run(async move {
+            killer.kill("c", "not this one").unwrap();
+            b.status("x")()
+        })
+        .await
+    });
     let killed = *outer.await.unwrap_err().into_panic().downcast::<Killed>().unwrap();
     assert_eq!(killed.id(), "b");
 
@@ -293,6 +305,37 @@ async fn a_kill_point_in_a_destructor_of_a_killed_future_does_not_unwind_through
 }
 
 #[tokio::test]
+async fn a_kill_that_the_destructors_of_a_finished_future_see_is_returned_too() {
+    /// Killed while it finishes, with a kill point in its destructor.
+    struct Finishes(ProcList, pm::Handle);
+    impl Future for Finishes {
+        type Output = u8;
+        fn poll(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<u8> {
+            self.0.kill("a", "late").unwrap();
+            std::task::Poll::Ready(7)
+        }
+    }
+    impl Drop for Finishes {
+        fn drop(&mut self) {
+            self.1.status("cleanup")();
+        }
+    }
+    let list = ProcList::new();
+    let task = list.start("a");
+    let killed = task.run(Finishes(list.clone(), task.handle())).await.unwrap_err();
+    assert_eq!((killed.message(), killed.status()), ("late", "cleanup"));
+    assert_eq!(task.done().outcome, Some(Outcome::Killed));
+}
+
+#[test]
+fn tasks_and_kills_may_cross_a_catch_unwind() {
+    let (_list, task) = killed_task();
+    let payload = catch_unwind(|| task.status("merging")()).unwrap_err();
+    let killed = *payload.downcast::<Killed>().unwrap();
+    assert_eq!(catch_unwind(|| killed.message().to_string()).unwrap(), "too slow");
+}
+
+#[tokio::test]
 async fn a_run_whose_task_ends_goes_on() {
     let list = ProcList::new();
     let task = list.start("a");
@@ -315,10 +358,10 @@ async fn killed_resolves_for_all_who_wait_before_and_after_the_kill() {
     tokio::task::yield_now().await;
     list.kill("a", "too slow").unwrap();
     for waiter in waiting {
-        assert_eq!(waiter.await.unwrap().message(), "too slow");
+        assert_eq!(soon(waiter).await.unwrap().message(), "too slow");
     }
     let line = line!() + 1;
-    assert_eq!(task.killed().await.location().line(), line);
+    assert_eq!(soon(task.killed()).await.location().line(), line);
     assert_eq!(task.done().outcome, Some(Outcome::Killed));
 }
 

@@ -30,7 +30,8 @@ fn rows_come_longest_running_first() {
 fn a_snapshot_tells_all_of_a_task() {
     let list = ProcList::new();
     let before = SystemTime::now();
-    let task = list.start("a").col("host", "::1").col("bytes", 17);
+    let name = String::from("host");
+    let task = list.start("a").col(&name, "::1").col("bytes", 17);
     task.set_status("one");
     task.set_status(String::from("two"));
     task.set_col("host", "::2");
@@ -61,7 +62,7 @@ fn a_detached_task_runs_until_it_is_done_by_id() {
     list.set_status(&id, "waiting for a callback");
     let end = list.done(&id).unwrap();
     assert_eq!((end.status.as_str(), end.outcome), ("waiting for a callback", Some(Outcome::Ended)));
-    assert!(list.done(&id).is_none());
+    assert!(list.done(id).is_none());
     drop(taken);
 }
 
@@ -135,4 +136,13 @@ fn columns_can_be_named_at_any_time() {
     assert_eq!(columns(&list), "id  status    time  uri");
     list.set_cols(&["user", "uri"]);
     assert!(list.contents().ends_with("  root  /\n"));
+}
+
+#[test]
+fn a_thousand_rows_are_shown_and_the_rest_is_counted() {
+    let list = ProcList::new();
+    let _tasks: Vec<_> = (0..1002).map(|n| list.start(format!("t{n}"))).collect();
+    assert_eq!(list.contents().lines().count(), 1 + 1000 + 1);
+    assert!(list.contents().ends_with("\n... 2 more (limit 1000)\n"));
+    assert_eq!(list.table(usize::MAX).lines().count(), 1 + 1002);
 }

@@ -1,4 +1,4 @@
-//! Kill: the conversation that follows a `kill` line, up to the outcome.
+//! Kills: the conversation that follows a `kill` line, up to the outcome.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -113,7 +113,7 @@ impl Kills {
                         Sign::Ended(watched)
                     }));
                     self.open[at].overdue = true;
-                    return overdue(&self.open[at].entry);
+                    return overdue(&self.open[at]);
                 }
             }
         }
@@ -125,7 +125,7 @@ impl Kills {
         let untold = self.open.drain(..).filter(|victim| !victim.overdue);
         untold
             .map(|victim| {
-                victim.kill.ending.get().map_or_else(|| overdue(&victim.entry), |ending| ended(&victim.kill, ending))
+                victim.kill.ending.get().map_or_else(|| overdue(&victim), |ending| ended(&victim.kill, ending))
             })
             .collect()
     }
@@ -143,10 +143,11 @@ fn ended(kill: &Kill, ending: &Ending) -> String {
     }
 }
 
-fn overdue(entry: &Entry) -> String {
-    let (status, seen) = entry.standing();
-    let (id, status) = (escape::id(entry.id()), escape::quoted_cell(&status));
-    let seconds = OVERDUE.as_secs();
+fn overdue(victim: &Victim) -> String {
+    let (status, seen) = victim.entry.standing();
+    let (id, status) = (escape::id(victim.entry.id()), escape::quoted_cell(&status));
+    // Longer, for who was not the first to ask.
+    let seconds = victim.kill.at.elapsed().max(OVERDUE).as_secs();
     match seen {
         false => {
             format!("{id} is still running {seconds}s after the kill, in {status}: it stops at its next kill point")
