@@ -36,7 +36,14 @@ use tokio::time::sleep;
 type Work = Arc<pm::Task>;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() {
+    if let Err(error) = serve().await {
+        eprintln!("http_server: {error}");
+        std::process::exit(1);
+    }
+}
+
+async fn serve() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let app_addr = args.next().unwrap_or_else(|| "127.0.0.1:8080".to_string());
     let pm_addr = args.next().unwrap_or_else(|| "127.0.0.1:8081".to_string());
@@ -50,7 +57,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .route("/report", get(report))
         .route("/stuck", get(stuck))
         .layer(middleware::from_fn(list_it));
-    let listener = TcpListener::bind(&app_addr).await?;
+    let listener =
+        TcpListener::bind(&app_addr).await.map_err(|error| format!("cannot listen on {app_addr}: {error}"))?;
     let app_addr = listener.local_addr()?;
     println!("requests:    curl http://{app_addr}/stuck               # hangs until it is killed");
     println!("             curl http://{app_addr}/report              # takes three seconds");

@@ -11,10 +11,10 @@ const DELAYS: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=
 /// What `help` prints.
 pub(crate) const HELP: &str = "\
 kill <id> [message]  end a task; the message reaches it, and its log
-delay <duration>     the pace of the table: 500ms, 2 (seconds), 1m 30s; 100ms to 1h
+delay <duration>     the pace of the table, 100ms to 1h: 500ms, 2 (seconds), 1m
 Enter                freeze the table to type in peace; Enter again goes on
 help                 this
-quit                 finish what was asked, then close; so does the end of input";
+quit                 finish what was asked, then close; the end of input too";
 
 /// One line of input, understood.
 #[derive(Debug, PartialEq)]

@@ -98,7 +98,7 @@ fn loopback_only(addr: SocketAddr) -> io::Result<()> {
         ErrorKind::PermissionDenied,
         format!(
             "{addr} is not a loopback address, and whoever reaches this port can kill: \
-             listen on 127.0.0.1:{port} and come through a tunnel (ssh -L {port}:127.0.0.1:{port})",
+             listen on 127.0.0.1:{port} and come through a tunnel (ssh -L {port}:127.0.0.1:{port} this-machine)",
             port = addr.port(),
         ),
     ))

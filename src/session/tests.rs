@@ -72,6 +72,7 @@ impl Client {
         let mut ids = Vec::new();
         for _ in 0..rows {
             let row = self.line().await.expect("a row");
+            assert!(row.contains("  0.0"), "{row:?} is no row");
             ids.push(row.split(' ').next().unwrap_or_default().to_string());
         }
         ids
@@ -483,7 +484,7 @@ async fn a_client_that_asks_and_does_not_listen_is_not_listened_to() {
     let asked = asking.await.expect("no panic");
     let held = 64 * 1024 / HELP.len() as u64;
     // The rest is in the two pipes and the buffer of the decoder.
-    assert!(asked > held && asked < held + 2200, "{asked} questions were taken in");
+    assert!(asked > held && asked < held + 700, "{asked} questions were taken in, {held} is the limit");
 }
 
 #[tokio::test(start_paused = true)]
