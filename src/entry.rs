@@ -24,9 +24,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use compact_str::CompactString;
-use smallvec::SmallVec;
 use tokio_util::sync::CancellationToken;
 
+use crate::columns::Columns;
 use crate::history::History;
 use crate::killed::{Ending, Kill, Killed};
 use crate::proc::{Killing, Outcome, Proc};
@@ -50,7 +50,7 @@ pub(crate) struct Entry {
 #[derive(Debug)]
 struct State {
     history: History,
-    cols: SmallVec<[(CompactString, CompactString); 4]>,
+    columns: Columns,
     life: Life,
     forbidden: bool,
     /// Made when somebody first waits for the kill: it costs more than a status.
@@ -94,7 +94,7 @@ impl Entry {
             kill_pending: AtomicBool::new(false),
             state: Mutex::new(State {
                 history: History::new(started),
-                cols: SmallVec::new(),
+                columns: Columns::default(),
                 life: Life::Running,
                 forbidden,
                 wakeup: None,
@@ -113,11 +113,13 @@ impl Entry {
 
     /// Nothing panics under the lock but for want of memory, and what it
     /// guards is whole between any two statements.
+    #[inline]
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The state, if the task is still running.
+    #[inline]
     fn live(&self) -> Option<MutexGuard<'_, State>> {
         let state = self.lock();
         match state.life {
@@ -126,23 +128,22 @@ impl Entry {
         }
     }
 
+    #[inline]
     pub(crate) fn set_status(&self, status: Cow<'static, str>) {
         if let Some(mut state) = self.live() {
             state.history.enter(status, Instant::now);
         }
     }
 
-    pub(crate) fn set_col(&self, name: &str, value: CompactString) {
-        let Some(mut state) = self.live() else { return };
-        match state.cols.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, old)) => *old = value,
-            None => state.cols.push((name.into(), value)),
+    pub(crate) fn set_col(&self, name: &str, value: &str) {
+        if let Some(mut state) = self.live() {
+            state.columns.set(name, value);
         }
     }
 
     pub(crate) fn remove_col(&self, name: &str) {
         if let Some(mut state) = self.live() {
-            state.cols.retain(|(known, _)| known != name);
+            state.columns.remove(name);
         }
     }
 
@@ -173,6 +174,7 @@ impl Entry {
     }
 
     /// Whether a [`kill_point`](Self::kill_point) has something to report.
+    #[inline]
     pub(crate) fn is_kill_pending(&self) -> bool {
         self.kill_pending.load(Ordering::Acquire)
     }
@@ -259,7 +261,7 @@ impl Entry {
         Proc {
             id: self.id.to_string(),
             status: status.to_string(),
-            cols: state.cols.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+            cols: state.columns.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
             started,
             elapsed,
             in_status: now.saturating_duration_since(entered),
@@ -277,7 +279,7 @@ impl Entry {
         let state = self.live()?;
         into.push(state.history.current().0);
         for column in columns {
-            into.push(state.cols.iter().find(|(name, _)| name == column).map_or("", |(_, value)| value));
+            into.push(state.columns.get(column).unwrap_or_default());
         }
         Some(match &state.life {
             Life::Killing { kill, .. } => Some(kill.at),

@@ -35,6 +35,7 @@ impl History {
         History { steps, oldest: 0, folded: None }
     }
 
+    #[inline]
     fn newest(&self) -> usize {
         match self.oldest {
             0 => self.steps.len() - 1,
@@ -43,6 +44,7 @@ impl History {
     }
 
     /// The current status and when it was entered.
+    #[inline]
     pub(crate) fn current(&self) -> (&Status, Instant) {
         let (status, at) = &self.steps[self.newest()];
         (status, *at)
@@ -50,6 +52,7 @@ impl History {
 
     /// Enters `status`. To enter the current one again is no change: the
     /// clock `now` is not even read.
+    #[inline]
     pub(crate) fn enter(&mut self, status: Status, now: impl FnOnce() -> Instant) {
         if is_same(self.current().0, &status) {
             return;
@@ -57,8 +60,12 @@ impl History {
         let step = (status, now());
         if self.steps.len() < KEPT {
             self.steps.push(step);
-            return;
+        } else {
+            self.overwrite(step);
         }
+    }
+
+    fn overwrite(&mut self, step: (Status, Instant)) {
         let oldest = usize::from(self.oldest);
         let next = (oldest + 1) % KEPT;
         let until = self.steps[next].1;
@@ -90,6 +97,7 @@ impl History {
 }
 
 /// Equality that need not read the text of one and the same literal.
+#[inline]
 fn is_same(a: &Status, b: &Status) -> bool {
     std::ptr::eq::<str>(&**a, &**b) || a == b
 }

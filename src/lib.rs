@@ -53,6 +53,7 @@
 //! - [The line protocol](_documentation::protocol): every byte that `nc` sees.
 //! - [The design](_documentation::design): decisions, and what was rejected.
 
+mod columns;
 mod command;
 mod entry;
 mod escape;

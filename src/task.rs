@@ -8,8 +8,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use compact_str::CompactString;
-
 use crate::entry::Entry;
 use crate::killed::Killed;
 use crate::list::{ProcList, Stripe};
@@ -52,8 +50,9 @@ use crate::proc::Proc;
 #[must_use = "the task is done as soon as this guard is dropped"]
 pub struct Task {
     handle: Handle,
-    list: Arc<Stripe>,
-    detached: bool,
+    /// `None` once it is detached. Two words in all, so that it travels in
+    /// registers.
+    list: Option<Arc<Stripe>>,
 }
 
 /// A reference to a task, with all its verbs but the ending.
@@ -80,7 +79,7 @@ impl ProcList {
     /// ```
     pub fn start(&self, id: impl Into<String>) -> Task {
         let entry = self.insert(id.into());
-        Task { handle: Handle { entry }, list: self.stripe(), detached: false }
+        Task { handle: Handle { entry }, list: Some(self.stripe()) }
     }
 
     /// Sets the status of the task that runs under `id`, and returns a kill
@@ -158,7 +157,9 @@ impl Task {
     ///
     /// If [`ProcList::done`] was first, this is the snapshot of that end.
     pub fn done(self) -> Proc {
-        self.list.end(&self.entry, thread::panicking(), Some(Instant::now()));
+        if let Some(list) = &self.list {
+            list.end(&self.entry, thread::panicking(), Some(Instant::now()));
+        }
         self.entry.proc()
     }
 
@@ -168,7 +169,7 @@ impl Task {
     ///
     /// A task that nobody ends stays in the list for ever.
     pub fn detach(mut self) -> String {
-        self.detached = true;
+        self.list = None;
         self.id().to_string()
     }
 }
@@ -189,8 +190,8 @@ impl Deref for Task {
 
 impl Drop for Task {
     fn drop(&mut self) {
-        if !self.detached {
-            self.list.end(&self.handle.entry, thread::panicking(), None);
+        if let Some(list) = &self.list {
+            list.end(&self.handle.entry, thread::panicking(), None);
         }
     }
 }
@@ -208,10 +209,10 @@ impl Handle {
     /// `value` is formatted here and now, before any lock is taken: its
     /// `Display` may panic, or use this crate.
     pub fn set_col(&self, name: impl AsRef<str>, value: impl Display) {
-        let mut text = Value(CompactString::default());
+        let mut text = Value::default();
         // A `Display` that gives up leaves what it has written.
         let _ = fmt::write(&mut text, format_args!("{value}"));
-        self.entry.set_col(name.as_ref(), text.0);
+        self.entry.set_col(name.as_ref(), text.as_str());
     }
 
     /// Removes a column; nothing happens if it is not set.
@@ -292,19 +293,52 @@ fn unwind_if_killed(entry: &Entry, location: &'static Location<'static>) {
     }
 }
 
-/// A value being formatted. Most come in one piece, and that is quicker to
-/// copy to where it fits than to append to nothing.
-struct Value(CompactString);
+/// A value being formatted: on the stack, as long as it fits.
+struct Value {
+    short: [u8; 64],
+    len: usize,
+    long: String,
+}
+
+impl Default for Value {
+    #[inline]
+    fn default() -> Self {
+        Value { short: [0; 64], len: 0, long: String::new() }
+    }
+}
+
+impl Value {
+    #[inline]
+    fn as_str(&self) -> &str {
+        match self.long.as_str() {
+            // Whole strings went in, so whole strings come out.
+            "" => std::str::from_utf8(&self.short[..self.len]).unwrap_or_default(),
+            long => long,
+        }
+    }
+}
 
 impl fmt::Write for Value {
     #[inline]
     fn write_str(&mut self, piece: &str) -> fmt::Result {
-        if self.0.is_empty() {
-            self.0 = CompactString::new(piece);
+        let end = self.len + piece.len();
+        if self.long.is_empty() && end <= self.short.len() {
+            self.short[self.len..end].copy_from_slice(piece.as_bytes());
+            self.len = end;
         } else {
-            self.0.push_str(piece);
+            self.spill(piece);
         }
         Ok(())
+    }
+}
+
+impl Value {
+    #[cold]
+    fn spill(&mut self, piece: &str) {
+        if self.long.is_empty() {
+            self.long = self.as_str().to_string();
+        }
+        self.long.push_str(piece);
     }
 }
 
