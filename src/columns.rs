@@ -38,6 +38,7 @@ impl Columns {
         self.text.drain(start..end);
         self.text.insert_from_slice(start, value.as_bytes());
         self.shift(column, value.len(), end - start);
+        self.give_back();
     }
 
     pub(crate) fn remove(&mut self, name: &str) {
@@ -47,6 +48,14 @@ impl Columns {
         self.text.drain(start..end);
         self.shift(column, 0, end - start);
         self.ends.remove(column);
+        self.give_back();
+    }
+
+    /// A value that was large once does not keep its room for the life of the task.
+    fn give_back(&mut self) {
+        if self.text.capacity() > 4 * self.text.len() + 1024 {
+            self.text.shrink_to_fit();
+        }
     }
 
     /// Moves all that comes after the name of `column`: there is `more` where `less` was.
@@ -114,6 +123,17 @@ mod tests {
         columns.set("uri", "/");
         holds(&columns, &[("host", "127.0.0.1"), ("uri", "/")]);
         assert_eq!((columns.get("uri"), columns.get("bytes")), (Some("/"), None));
+    }
+
+    #[test]
+    fn a_large_value_gives_its_room_back() {
+        let mut columns = Columns::default();
+        columns.set("body", &"x".repeat(1 << 20));
+        columns.set("body", "-");
+        assert!(columns.text.capacity() < 2048);
+        columns.set("body", &"x".repeat(1 << 20));
+        columns.remove("body");
+        assert!(columns.text.capacity() < 2048);
     }
 
     proptest! {

@@ -1,11 +1,11 @@
 //! Frame: one printout of the table, rendered once for all who want it.
 
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::Mutex;
-use tokio::task;
+use tokio::sync::{Mutex, oneshot};
 use tokio::time::{self, Instant};
 
 use crate::list::ProcList;
@@ -18,6 +18,10 @@ const INLINE: usize = 200;
 /// times as long: no number of clients makes rendering take more than about
 /// a tenth of a core.
 const REST: u32 = 10;
+
+/// The longest such pause. Who needs it has a million tasks, or a process that
+/// was stopped while it rendered.
+const REST_AT_MOST: Duration = Duration::from_secs(10);
 
 /// The frames of one server. All of its clients see the same table, so the
 /// last frame serves whoever finds it fresh enough.
@@ -53,7 +57,7 @@ impl Frame {
 
     /// When the next one may follow, at a pace of one every `delay`.
     pub(crate) fn next(&self, delay: Duration) -> Instant {
-        self.began + delay.max(self.took * REST)
+        self.began + delay.max((self.took * REST).min(self.took + REST_AT_MOST))
     }
 }
 
@@ -83,20 +87,27 @@ impl Frames {
         if list.len() <= INLINE {
             return last.render(&list, limit);
         }
-        // The lock goes along: a client that loses interest, or leaves, cannot
-        // have the next frame begun before this one is done.
-        match task::spawn_blocking(move || last.render(&list, limit)).await {
-            Ok(frame) => frame,
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            // The runtime shuts down, and the session with it.
-            Err(_cancelled) => std::future::pending().await,
+        // A thread of our own, because the runtime's may all be busy with what
+        // somebody wants to kill. The lock goes along: a client that loses
+        // interest, or leaves, cannot have the next frame begun before this
+        // one is done.
+        let (tell, told) = oneshot::channel();
+        let renderer = thread::Builder::new().name("pm-frame".to_string());
+        let rendering = renderer.spawn(move || drop(tell.send(last.render(&list, limit))));
+        match (rendering, told.await) {
+            (_, Ok(frame)) => frame,
+            // No more threads: this is when it matters.
+            (Err(_), Err(_)) => Arc::clone(&self.last).lock_owned().await.render(&self.list, limit),
+            (Ok(_), Err(_)) => panic!("rendering the table panicked"),
         }
     }
 
     /// Lets go of the last frame, because a table of many tasks is large. The
-    /// pause after it stays.
-    pub(crate) async fn forget(&self) {
-        self.last.lock().await.frame = None;
+    /// pause after it stays. Does not wait: if somebody is at it, one frame is kept.
+    pub(crate) fn forget(&self) {
+        if let Ok(mut last) = self.last.try_lock() {
+            last.frame = None;
+        }
     }
 }
 
@@ -116,6 +127,14 @@ fn text(list: &ProcList, limit: usize) -> Bytes {
     let mut text = String::from("\n");
     text.push_str(&table::render(list, limit));
     text.into()
+}
+
+#[cfg(test)]
+impl Frames {
+    /// As long as this is held, a frame is being made.
+    pub(crate) async fn hold(&self) -> impl Drop + use<> {
+        Arc::clone(&self.last).lock_owned().await
+    }
 }
 
 #[cfg(test)]
@@ -139,6 +158,8 @@ mod tests {
         let slow = Frame { text: Bytes::new(), began, took: SECOND };
         assert_eq!(slow.next(3 * SECOND), began + 10 * SECOND);
         assert_eq!(slow.next(30 * SECOND), began + 30 * SECOND);
+        let stopped = Frame { text: Bytes::new(), began, took: 60 * SECOND };
+        assert_eq!(stopped.next(3 * SECOND), began + 70 * SECOND);
 
         let frames = slow_frames().await;
         frames.get(Duration::ZERO, Some(Instant::now())).await;
@@ -149,7 +170,7 @@ mod tests {
     async fn the_pause_outlives_the_clients_and_the_text_does_not() {
         let frames = slow_frames().await;
         let began = Instant::now();
-        frames.forget().await;
+        frames.forget();
         assert!(frames.last.lock().await.frame.is_none());
         frames.get(SECOND, None).await;
         assert_eq!(began.elapsed().as_secs(), 10);
@@ -161,10 +182,11 @@ mod tests {
         let _tasks: Vec<_> = (0..=INLINE).map(|n| list.start(format!("t{n}"))).collect();
         let frames = Frames::new(list, 1000);
         let mut asking = Box::pin(frames.get(Duration::ZERO, None));
-        assert!(futures_util::poll!(&mut asking).is_pending());
-        assert!(frames.last.try_lock().is_err(), "the rendering holds the lock ..");
+        // Pending, but for a thread that was quicker than this one.
+        let _ = futures_util::poll!(&mut asking);
         drop(asking);
+        // The rendering has the lock until it is done.
         let last = frames.last.lock().await;
-        assert!(last.frame.is_some() && last.rest_until.is_some(), ".. until it is done");
+        assert!(last.frame.is_some() && last.rest_until.is_some());
     }
 }

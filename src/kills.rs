@@ -119,15 +119,14 @@ impl Kills {
         }
     }
 
-    /// Stops waiting. Returns what has to be said of those still running.
-    pub(crate) fn give_up(&mut self) -> Vec<String> {
+    /// Stops waiting for one of them. Returns what is still to be said of it, if anything.
+    pub(crate) fn give_up(&mut self) -> Option<String> {
         self.signs.clear();
-        let untold = self.open.drain(..).filter(|victim| !victim.overdue);
-        untold
-            .map(|victim| {
-                victim.kill.ending.get().map_or_else(|| overdue(&victim), |ending| ended(&victim.kill, ending))
-            })
-            .collect()
+        let victim = self.open.pop()?;
+        match victim.kill.ending.get() {
+            Some(ending) => Some(ended(&victim.kill, ending)),
+            None => (!victim.overdue).then(|| overdue(&victim)),
+        }
     }
 }
 

@@ -59,7 +59,8 @@ impl LineDecoder {
             (Telnet::Iac, _) => {
                 // No telnet, just a byte that is not text. The line may end here.
                 let too_long = self.push(IAC);
-                return too_long.or_else(|| self.take(byte));
+                let line = self.take(byte);
+                return too_long.or(line);
             }
             (Telnet::Text, b'\n') => return self.end(),
             (Telnet::Text, _) => return self.push(byte),
@@ -211,6 +212,9 @@ mod tests {
         let latin1 = b"kill a \xff\nhelp\nfo\xffo\n".as_slice();
         let faults = [Line::NotText("kill a \u{fffd}".into()), text("help"), Line::NotText("fo\u{fffd}o".into())];
         assert_eq!(lines([latin1]), faults);
+        let longest = [&[b'a'; 4096], b"\xff\nhelp\n".as_slice()].concat();
+        let [Line::TooLong(_), after] = &lines([longest.as_slice()])[..] else { panic!("two lines") };
+        assert_eq!(*after, text("help"));
     }
 
     proptest! {

@@ -267,7 +267,7 @@ impl Server {
                 biased;
                 Some(_ended) = sessions.join_next() => {
                     if sessions.is_empty() {
-                        frames.forget().await;
+                        frames.forget();
                     }
                 }
                 Some(_ended) = refusals.join_next() => {}

@@ -26,6 +26,9 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// TCP connection over unread input would make the client lose our last words.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// A first frame that takes longer than this keeps nobody from a kill.
+const LATE: Duration = Duration::from_secs(1);
+
 /// This many faulty lines in a row, and it is no person at a keyboard.
 const FAULTS: u32 = 10;
 
@@ -55,6 +58,8 @@ struct Session<S> {
     /// The frame that is being made for this client.
     making: Option<Pin<Box<dyn Future<Output = Frame> + Send>>>,
     has_sent_a_frame: bool,
+    /// From when on commands are read although there is no frame yet.
+    listens_from: Instant,
     has_read_a_line: bool,
     /// Faulty lines in a row.
     faults: u32,
@@ -89,6 +94,7 @@ where
         pace: Pace::Next(Instant::now()),
         making: None,
         has_sent_a_frame: false,
+        listens_from: Instant::now() + LATE,
         has_read_a_line: false,
         faults: 0,
     };
@@ -115,16 +121,18 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                 // A frame is made only when the last one is out: a slow client misses some.
                 Pace::Next(at) | Pace::Frozen { until: at, .. } => (self.out.is_empty() && self.making.is_none(), at),
                 Pace::Leaving { .. } if self.out.is_empty() && self.kills.is_empty() => return Ok(()),
-                Pace::Leaving { at_latest } => (!self.kills.is_empty(), at_latest),
+                Pace::Leaving { at_latest } => (!self.kills.is_empty() && self.out.has_room(), at_latest),
             };
-            // The first frame comes before the first command.
-            let listens = self.has_sent_a_frame && self.out.has_room() && !matches!(self.pace, Pace::Leaving { .. });
+            // The first frame comes before the first command, unless it is late.
+            let is_early = !self.has_sent_a_frame && Instant::now() < self.listens_from;
+            let listens = !is_early && self.out.has_room() && !matches!(self.pace, Pace::Leaving { .. });
             tokio::select! {
                 biased;
                 sent = self.out.send(), if !self.out.is_empty() => sent?,
                 news = self.kills.next(), if self.out.has_room() => self.out.reply(news),
                 frame = made(&mut self.making) => self.show(&frame),
                 () = time::sleep_until(wake_at), if wakes => self.wake(),
+                () = time::sleep_until(self.listens_from), if is_early => {}
                 line = self.input.next(), if listens => match line {
                     Some(line) => self.take(line?),
                     None => self.leave(),
@@ -138,8 +146,10 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             Pace::Next(_) | Pace::Frozen { owes_frame: true, .. } => self.make_frame(),
             Pace::Frozen { .. } => self.pace = Pace::Next(Instant::now()),
             Pace::Leaving { .. } => {
-                for news in self.kills.give_up() {
-                    self.out.reply(news);
+                while self.out.has_room() && !self.kills.is_empty() {
+                    if let Some(news) = self.kills.give_up() {
+                        self.out.reply(news);
+                    }
                 }
             }
         }
