@@ -114,6 +114,27 @@ fn a_list_served_from_its_own_thread_answers_while_the_runtime_is_blocked() {
     });
 }
 
+#[test]
+fn a_runtime_whose_blocking_threads_are_all_busy_shows_a_large_table_and_kills() {
+    let list = ProcList::new();
+    let tasks: Vec<_> = (0..1000).map(|n| list.start(format!("t{n}"))).collect();
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(1).max_blocking_threads(1).enable_all().build().unwrap();
+    let (free, busy) = std::sync::mpsc::channel::<()>();
+    drop(runtime.spawn_blocking(move || busy.recv()));
+    let bound = runtime.block_on(list.server().bind(SocketAddr::from(([127, 0, 0, 1], 0)))).unwrap();
+    let mut client = Client::connect(bound.local_addr());
+    drop(runtime.spawn(bound.serve()));
+    client.types("kill t7 too slow\n");
+    assert!(client.line().starts_with("id "));
+    for _ in 0..1000 {
+        assert!(client.line().starts_with('t'));
+    }
+    assert_eq!(client.line(), r#"killing t7 in "init""#);
+    assert_eq!(tasks[7].check().unwrap_err().message(), "too slow");
+    drop(free);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dropping_the_server_ends_its_sessions_and_frees_its_port() {
     let list = ProcList::new();
