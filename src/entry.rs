@@ -154,6 +154,7 @@ impl Entry {
     /// Asks for the death of the task and wakes it if it waits for that.
     pub(crate) fn kill(&self, mut message: String) -> Verdict {
         crate::escape::shorten(&mut message, MESSAGE);
+        let id = self.id.to_string();
         let mut state = self.lock();
         match &state.life {
             Life::Ended { .. } => return Verdict::Ended,
@@ -161,7 +162,7 @@ impl Entry {
             Life::Running if state.forbidden => return Verdict::Forbidden,
             Life::Running => {}
         }
-        let kill = Arc::new(Kill { id: self.id.to_string(), message, at: Instant::now(), ending: Default::default() });
+        let kill = Arc::new(Kill { id, message, at: Instant::now(), ending: Default::default() });
         let status = state.history.current().0.clone();
         state.life = Life::Killing { kill: Arc::clone(&kill), seen: false };
         self.kill_pending.store(true, Ordering::Release);

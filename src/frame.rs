@@ -11,7 +11,7 @@ use tokio::time::{self, Instant};
 use crate::list::ProcList;
 use crate::table;
 
-/// Up to this many tasks a table takes less time than handing it to another thread.
+/// A table of up to this many tasks is made too quickly to hold up a session.
 const INLINE: usize = 200;
 
 /// A frame that took a while to render is followed by a pause of this many

@@ -1,13 +1,13 @@
 //! Run: a kill that reaches async code where it is parked. Adds `Handle::{run, killed}`.
 
-use std::panic::{self, AssertUnwindSafe, Location};
+use std::panic::{self, Location};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use crate::killed::Killed;
+use crate::killed::{Killed, catch};
 use crate::task::Handle;
 
 impl Handle {
@@ -145,10 +145,9 @@ impl<F: Future> Run<F> {
 impl Handle {
     /// Calls `f`, and stops the unwinding of a kill of this task there.
     fn stop_unwinding<T>(&self, f: impl FnOnce() -> T) -> Result<T, Killed> {
-        panic::catch_unwind(AssertUnwindSafe(f)).map_err(|payload| match payload.downcast::<Killed>() {
-            Ok(killed) if self.entry.is_killed_by(&killed) => *killed,
-            Ok(other) => panic::resume_unwind(other),
-            Err(panic) => panic::resume_unwind(panic),
+        catch(f).map_err(|killed| match self.entry.is_killed_by(&killed) {
+            true => killed,
+            false => panic::resume_unwind(Box::new(killed)),
         })
     }
 }

@@ -223,8 +223,8 @@ impl Handle {
     /// Sets the status, and returns a kill point: call it, and it unwinds if
     /// the task has been killed.
     ///
-    /// A literal costs nothing but the clock; `format!(..)` works too. To set
-    /// the status that the task is in already changes nothing.
+    /// A literal is not copied; `format!(..)` works too. To set the status that
+    /// the task is in already changes nothing.
     ///
     /// ```
     /// let list = pm::ProcList::new();
@@ -243,8 +243,8 @@ impl Handle {
     /// A `std` mutex that is locked at that point becomes poisoned: use
     /// [`try_status`](Self::try_status) there.
     ///
-    /// The model is `pm.Status` of the Go package VividCortex/pm, which panics
-    /// inside the call.
+    /// The model is `pm.Status` of the Go package VividCortex/pm. There a kill
+    /// that comes between the two calls is seen at the next status only.
     #[track_caller]
     pub fn status(&self, status: impl Into<Cow<'static, str>>) -> impl FnOnce() {
         self.entry.set_status(status.into());
