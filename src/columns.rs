@@ -5,6 +5,31 @@
 
 use smallvec::SmallVec;
 
+use crate::limits;
+
+/// What is shown of a secret to who may not see it.
+pub(crate) const MASK: &str = "***";
+
+/// One column of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Column<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) value: &'a str,
+    pub(crate) is_secret: bool,
+}
+
+impl<'a> Column<'a> {
+    /// What may be printed: the value, or that there is one.
+    pub(crate) fn shown(self, reveal: bool) -> &'a str {
+        if self.is_secret && !reveal { MASK } else { self.value }
+    }
+
+    /// What may be known: a secret is as good as not there.
+    pub(crate) fn known(self, reveal: bool) -> Option<&'a str> {
+        (reveal || !self.is_secret).then_some(self.value)
+    }
+}
+
 /// Names and values in the order in which they were set first.
 #[derive(Debug, Default)]
 pub(crate) struct Columns {
@@ -13,32 +38,44 @@ pub(crate) struct Columns {
     text: SmallVec<[u8; 96]>,
     /// Where each name and its value end. They begin where the one before ends.
     ends: SmallVec<[(usize, usize); 4]>,
+    /// A bit for each: it is a secret.
+    secrets: u32,
 }
 
+const _: () = assert!(limits::COLUMNS <= u32::BITS as usize);
+
 impl Columns {
-    /// Sets a column, or replaces its value.
+    /// Sets a column, or replaces its value. One that has been a secret stays
+    /// one. Returns whether there was room.
     #[inline]
-    pub(crate) fn set(&mut self, name: &str, value: &str) {
-        match self.position(name) {
+    pub(crate) fn set(&mut self, name: &str, value: &str, is_secret: bool) -> bool {
+        let column = match self.position(name) {
+            None if self.ends.len() == limits::COLUMNS => return false,
             None => self.push(name, value),
             Some(column) => self.replace(column, value),
+        };
+        if is_secret {
+            self.secrets |= 1 << column;
         }
+        true
     }
 
-    fn push(&mut self, name: &str, value: &str) {
+    fn push(&mut self, name: &str, value: &str) -> usize {
         self.text.extend_from_slice(name.as_bytes());
         let name_end = self.text.len();
         self.text.extend_from_slice(value.as_bytes());
         self.ends.push((name_end, self.text.len()));
+        self.ends.len() - 1
     }
 
     #[cold]
-    fn replace(&mut self, column: usize, value: &str) {
+    fn replace(&mut self, column: usize, value: &str) -> usize {
         let (start, end) = self.ends[column];
         self.text.drain(start..end);
         self.text.insert_from_slice(start, value.as_bytes());
         self.shift(column, value.len(), end - start);
         self.give_back();
+        column
     }
 
     pub(crate) fn remove(&mut self, name: &str) {
@@ -48,6 +85,8 @@ impl Columns {
         self.text.drain(start..end);
         self.shift(column, 0, end - start);
         self.ends.remove(column);
+        let before = (1 << column) - 1;
+        self.secrets = self.secrets & before | self.secrets >> 1 & !before;
         self.give_back();
     }
 
@@ -89,14 +128,28 @@ impl Columns {
         std::str::from_utf8(&self.text[start..end]).unwrap_or_default()
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        let (start, end) = self.ends[self.position(name)?];
-        Some(self.text(start, end))
+    pub(crate) fn get(&self, name: &str) -> Option<Column<'_>> {
+        self.position(name).map(|column| self.column(column))
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        let columns = self.ends.iter().enumerate();
-        columns.map(|(column, &(name_end, end))| (self.text(self.start(column), name_end), self.text(name_end, end)))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Column<'_>> {
+        (0..self.ends.len()).map(|column| self.column(column))
+    }
+
+    fn column(&self, column: usize) -> Column<'_> {
+        let (name_end, end) = self.ends[column];
+        Column {
+            name: self.text(self.start(column), name_end),
+            value: self.text(name_end, end),
+            is_secret: self.secrets & 1 << column != 0,
+        }
+    }
+
+    /// The bytes that it holds outside of itself.
+    pub(crate) fn spilled(&self) -> usize {
+        let text = if self.text.spilled() { self.text.capacity() } else { 0 };
+        let ends = if self.ends.spilled() { self.ends.capacity() } else { 0 };
+        text + ends * size_of::<(usize, usize)>()
     }
 }
 
@@ -107,56 +160,72 @@ mod tests {
     use super::*;
 
     fn holds(columns: &Columns, expected: &[(&str, &str)]) {
-        assert_eq!(columns.iter().collect::<Vec<_>>(), expected);
+        let held: Vec<_> = columns.iter().map(|column| (column.name, column.value)).collect();
+        assert_eq!(held, expected);
     }
 
     #[test]
     fn values_are_set_replaced_and_removed_in_place() {
         let mut columns = Columns::default();
-        columns.set("host", "::1");
-        columns.set("bytes", "17");
-        columns.set("uri", "");
-        columns.set("host", "127.0.0.1");
+        columns.set("host", "::1", false);
+        columns.set("bytes", "17", false);
+        columns.set("uri", "", false);
+        columns.set("host", "127.0.0.1", false);
         holds(&columns, &[("host", "127.0.0.1"), ("bytes", "17"), ("uri", "")]);
         columns.remove("bytes");
         columns.remove("nobody");
-        columns.set("uri", "/");
+        columns.set("uri", "/", false);
         holds(&columns, &[("host", "127.0.0.1"), ("uri", "/")]);
-        assert_eq!((columns.get("uri"), columns.get("bytes")), (Some("/"), None));
+        assert_eq!((columns.get("uri").map(|uri| uri.value), columns.get("bytes")), (Some("/"), None));
     }
 
     #[test]
     fn a_large_value_gives_its_room_back() {
         let mut columns = Columns::default();
-        columns.set("body", &"x".repeat(1 << 20));
-        columns.set("body", "-");
+        columns.set("body", &"x".repeat(1 << 20), false);
+        columns.set("body", "-", false);
         assert!(columns.text.capacity() < 2048);
-        columns.set("body", &"x".repeat(1 << 20));
+        columns.set("body", &"x".repeat(1 << 20), false);
         columns.remove("body");
         assert!(columns.text.capacity() < 2048);
     }
 
+    #[test]
+    fn the_33rd_column_has_no_room() {
+        let mut columns = Columns::default();
+        for n in 0..32 {
+            assert!(columns.set(&format!("c{n}"), "x", false));
+        }
+        assert!(!columns.set("c32", "x", false));
+        assert!(columns.set("c7", "y", false) && columns.get("c32").is_none());
+    }
+
     proptest! {
         #[test]
-        fn it_is_a_map_that_keeps_its_order(steps in proptest::collection::vec(("[a-dé]{0,2}", proptest::option::of(".{0,40}")), 0..40)) {
+        fn it_is_a_map_that_keeps_its_order_and_its_secrets(
+            steps in proptest::collection::vec(("[a-dé]{0,2}", proptest::option::of((".{0,40}", any::<bool>()))), 0..40)
+        ) {
             let mut columns = Columns::default();
-            let mut model: Vec<(String, String)> = Vec::new();
+            let mut model: Vec<(String, String, bool)> = Vec::new();
             for (name, value) in steps {
                 match value {
-                    Some(value) => {
-                        columns.set(&name, &value);
-                        match model.iter_mut().find(|(known, _)| *known == name) {
-                            Some((_, old)) => *old = value,
-                            None => model.push((name, value)),
+                    Some((value, is_secret)) => {
+                        prop_assert!(columns.set(&name, &value, is_secret));
+                        match model.iter_mut().find(|(known, ..)| *known == name) {
+                            Some((_, old, was_secret)) => {
+                                *old = value;
+                                *was_secret |= is_secret;
+                            }
+                            None => model.push((name, value, is_secret)),
                         }
                     }
                     None => {
                         columns.remove(&name);
-                        model.retain(|(known, _)| *known != name);
+                        model.retain(|(known, ..)| *known != name);
                     }
                 }
             }
-            let held: Vec<_> = columns.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+            let held: Vec<_> = columns.iter().map(|c| (c.name.to_string(), c.value.to_string(), c.is_secret)).collect();
             prop_assert_eq!(held, model);
         }
     }

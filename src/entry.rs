@@ -21,7 +21,7 @@ use std::borrow::Cow;
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use compact_str::CompactString;
 use tokio_util::sync::CancellationToken;
@@ -29,14 +29,8 @@ use tokio_util::sync::CancellationToken;
 use crate::columns::Columns;
 use crate::history::History;
 use crate::killed::{Ending, Kill, Killed};
+use crate::limits::{self, Cuts};
 use crate::proc::{Killing, Outcome, Proc};
-
-/// The longest message that a kill carries, in bytes.
-const MESSAGE: usize = 512;
-
-/// The most bytes of a cell that the table reads: always more than the 80
-/// columns that it shows, even if each is four bytes with four marks on it.
-const READ: usize = 2048;
 
 /// All that is known of one task. Shared by its guard, its handles and the list.
 #[derive(Debug)]
@@ -58,6 +52,10 @@ struct State {
     /// The start by the wall clock, from the first snapshot on. Not read at
     /// the start, because a clock is half of what a start costs.
     wall: Option<SystemTime>,
+    /// Where the program last set the status.
+    site: Option<&'static Location<'static>>,
+    /// What was over a limit, if anything ever was.
+    cuts: Option<Box<Cuts>>,
 }
 
 #[derive(Debug)]
@@ -71,8 +69,7 @@ enum Life {
     Ended {
         outcome: Outcome,
         kill: Option<Arc<Kill>>,
-        /// `None` when nobody can ask for it any more.
-        at: Option<Instant>,
+        at: Instant,
     },
 }
 
@@ -84,6 +81,34 @@ pub(crate) enum Verdict {
     Already(Arc<Kill>),
     Forbidden,
     Ended,
+}
+
+/// What is known of a task, to be looked at under its lock: read, copy and
+/// compare, and nothing else.
+pub(crate) struct Facts<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) status: &'a str,
+    pub(crate) started: Instant,
+    /// When it entered this status.
+    pub(crate) entered: Instant,
+    pub(crate) columns: &'a Columns,
+    /// The kill that it has been asked for, or died of.
+    pub(crate) kill: Option<&'a Arc<Kill>>,
+    /// How and when it ended.
+    pub(crate) end: Option<(Outcome, Instant)>,
+    /// What was over a limit, if anything ever was.
+    pub(crate) cuts: Option<&'a Cuts>,
+}
+
+/// How a task ended.
+pub(crate) struct End {
+    pub(crate) outcome: Outcome,
+    /// How long it ran.
+    pub(crate) ran: Duration,
+    /// The kill that was under way and how it came out: to be announced when
+    /// the task has left the list.
+    pub(crate) kill: Option<(Arc<Kill>, Ending)>,
+    pub(crate) cuts: Option<Cuts>,
 }
 
 impl Entry {
@@ -99,6 +124,8 @@ impl Entry {
                 forbidden,
                 wakeup: None,
                 wall: None,
+                site: None,
+                cuts: None,
             }),
         }
     }
@@ -109,6 +136,11 @@ impl Entry {
 
     pub(crate) fn started(&self) -> Instant {
         self.started
+    }
+
+    /// The order of the list: longest running first, ties by id.
+    pub(crate) fn by_age(&self, other: &Self) -> std::cmp::Ordering {
+        (self.started, self.id()).cmp(&(other.started, other.id()))
     }
 
     /// Nothing panics under the lock but for want of memory, and what it
@@ -129,21 +161,40 @@ impl Entry {
     }
 
     #[inline]
-    pub(crate) fn set_status(&self, status: Cow<'static, str>) {
+    pub(crate) fn set_status(&self, status: Cow<'static, str>, site: &'static Location<'static>) {
+        let is_over = status.len() > limits::STATUS;
+        let status = limits::cut(status, limits::STATUS);
         if let Some(mut state) = self.live() {
             state.history.enter(status, Instant::now);
+            state.site = Some(site);
+            if is_over {
+                state.cuts().statuses += 1;
+            }
         }
     }
 
-    pub(crate) fn set_col(&self, name: &str, value: &str) {
+    pub(crate) fn set_col(&self, name: &str, value: &str, is_secret: bool) {
+        let name = limits::name(name);
+        let is_over = value.len() > limits::VALUE;
+        let value = limits::cut(value.into(), limits::VALUE);
         if let Some(mut state) = self.live() {
-            state.columns.set(name, value);
+            let fits = state.columns.set(name, &value, is_secret);
+            if !fits {
+                state.cuts().columns += 1;
+            } else if is_over {
+                state.cuts().values += 1;
+            }
         }
+    }
+
+    /// Notes that the id is not whole.
+    pub(crate) fn id_was_cut(&self) {
+        self.lock().cuts().ids += 1;
     }
 
     pub(crate) fn remove_col(&self, name: &str) {
         if let Some(mut state) = self.live() {
-            state.columns.remove(name);
+            state.columns.remove(limits::name(name));
         }
     }
 
@@ -151,9 +202,11 @@ impl Entry {
         self.lock().forbidden = true;
     }
 
-    /// Asks for the death of the task and wakes it if it waits for that.
-    pub(crate) fn kill(&self, mut message: String) -> Verdict {
-        crate::escape::shorten(&mut message, MESSAGE);
+    /// Asks for the death of the task and wakes it if it waits for that. `by`
+    /// says who asks: nobody, if it is the program itself.
+    pub(crate) fn kill(&self, message: String, by: Option<Arc<str>>) -> Verdict {
+        let is_over = message.len() > limits::MESSAGE;
+        let message = limits::cut(message.into(), limits::MESSAGE).into_owned();
         let id = self.id.to_string();
         let mut state = self.lock();
         match &state.life {
@@ -162,10 +215,13 @@ impl Entry {
             Life::Running if state.forbidden => return Verdict::Forbidden,
             Life::Running => {}
         }
-        let kill = Arc::new(Kill { id, message, at: Instant::now(), ending: Default::default() });
+        let kill = Arc::new(Kill { id, message, by, at: Instant::now(), ending: Default::default() });
         let status = state.history.current().0.clone();
         state.life = Life::Killing { kill: Arc::clone(&kill), seen: false };
         self.kill_pending.store(true, Ordering::Release);
+        if is_over {
+            state.cuts().messages += 1;
+        }
         let wakeup = state.wakeup.clone();
         drop(state);
         if let Some(wakeup) = wakeup {
@@ -224,35 +280,39 @@ impl Entry {
         (state.history.current().0.clone(), seen)
     }
 
-    /// Ends the task. `None` if it had ended before; else the kill that was
-    /// under way, if any, and how it came out: to be announced when the task
-    /// has left the list. `at` is the time, if a snapshot is going to ask for it.
-    pub(crate) fn end(&self, panicking: bool, at: Option<Instant>) -> Option<Option<(Arc<Kill>, Ending)>> {
+    /// Ends the task. `None` if it had ended before.
+    pub(crate) fn end(&self, panicking: bool) -> Option<End> {
         let unseen = if panicking { Outcome::Aborted } else { Outcome::Ended };
+        let at = Instant::now();
         let mut state = self.live()?;
+        let ran = at.saturating_duration_since(self.started);
+        let cuts = state.cuts.as_deref().copied();
         let Life::Killing { kill, seen } = &state.life else {
             state.life = Life::Ended { outcome: unseen, kill: None, at };
-            return Some(None);
+            return Some(End { outcome: unseen, ran, kill: None, cuts });
         };
         let outcome = if *seen { Outcome::Killed } else { unseen };
         let kill = Arc::clone(kill);
-        let after = at.unwrap_or_else(Instant::now).saturating_duration_since(kill.at);
+        let after = at.saturating_duration_since(kill.at);
         let ending = Ending { outcome, after, status: state.history.current().0.clone() };
         self.kill_pending.store(false, Ordering::Release);
         state.life = Life::Ended { outcome, kill: Some(Arc::clone(&kill)), at };
-        Some(Some((kill, ending)))
+        Some(End { outcome, ran, kill: Some((kill, ending)), cuts })
     }
 
-    /// A snapshot.
-    pub(crate) fn proc(&self) -> Proc {
+    /// A snapshot, in which secrets are masked unless they are to be revealed.
+    pub(crate) fn proc(&self, reveal: bool) -> Proc {
         let mut state = self.lock();
         let (now, kill, outcome) = match &state.life {
             Life::Running => (Instant::now(), None, None),
             Life::Killing { kill, .. } => (Instant::now(), Some(kill), None),
-            Life::Ended { outcome, kill, at } => (at.unwrap_or_else(Instant::now), kill.as_ref(), Some(*outcome)),
+            Life::Ended { outcome, kill, at } => (*at, kill.as_ref(), Some(*outcome)),
         };
-        let killing =
-            kill.map(|kill| Killing { message: kill.message.clone(), since: now.saturating_duration_since(kill.at) });
+        let killing = kill.map(|kill| Killing {
+            message: kill.message.clone(),
+            by: kill.by.as_deref().map(str::to_string),
+            since: now.saturating_duration_since(kill.at),
+        });
         let elapsed = now.saturating_duration_since(self.started);
         let started = *state.wall.get_or_insert_with(|| {
             let wall = SystemTime::now();
@@ -262,7 +322,8 @@ impl Entry {
         Proc {
             id: self.id.to_string(),
             status: status.to_string(),
-            cols: state.columns.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+            site: state.site,
+            cols: state.columns.iter().map(|col| (col.name.to_string(), col.shown(reveal).to_string())).collect(),
             started,
             elapsed,
             in_status: now.saturating_duration_since(entered),
@@ -273,43 +334,44 @@ impl Entry {
         }
     }
 
-    /// What the table prints of the task: the status and the named columns
-    /// are copied to `into`, the rest is returned. `None` if it has ended.
-    pub(crate) fn read(&self, columns: &[String], into: &mut Cells) -> Option<Option<Instant>> {
-        into.clear();
-        let state = self.live()?;
-        into.push(state.history.current().0);
-        for column in columns {
-            into.push(state.columns.get(column).unwrap_or_default());
-        }
-        Some(match &state.life {
-            Life::Killing { kill, .. } => Some(kill.at),
-            Life::Running | Life::Ended { .. } => None,
-        })
+    /// Looks at the task. `None` if it has ended.
+    pub(crate) fn look<R>(&self, at: impl FnOnce(&Facts<'_>) -> R) -> Option<R> {
+        self.live().map(|state| at(&self.facts(&state)))
+    }
+
+    /// Looks at the task, whether or not it has ended.
+    pub(crate) fn look_back<R>(&self, at: impl FnOnce(&Facts<'_>) -> R) -> R {
+        at(&self.facts(&self.lock()))
+    }
+
+    fn facts<'a>(&'a self, state: &'a State) -> Facts<'a> {
+        let (status, entered) = state.history.current();
+        let cuts = state.cuts.as_deref();
+        let (kill, end) = match &state.life {
+            Life::Running => (None, None),
+            Life::Killing { kill, .. } => (Some(kill), None),
+            Life::Ended { outcome, kill, at } => (kill.as_ref(), Some((*outcome, *at))),
+        };
+        Facts { id: &self.id, status, started: self.started, entered, columns: &state.columns, kill, end, cuts }
+    }
+
+    /// The bytes that it holds.
+    pub(crate) fn memory(&self) -> usize {
+        let state = self.lock();
+        let id = if self.id.is_heap_allocated() { self.id.capacity() } else { 0 };
+        let kill = match &state.life {
+            Life::Running | Life::Ended { kill: None, .. } => 0,
+            Life::Killing { kill, .. } | Life::Ended { kill: Some(kill), .. } => {
+                size_of::<Kill>() + kill.id.len() + kill.message.len()
+            }
+        };
+        size_of::<Self>() + id + state.history.spilled() + state.columns.spilled() + kill
     }
 }
 
-/// The texts of one row, one after the other in one buffer that serves all
-/// rows: to copy them is all that is done under the lock of an entry.
-#[derive(Debug, Default)]
-pub(crate) struct Cells {
-    text: String,
-    ends: Vec<usize>,
-}
-
-impl Cells {
-    fn clear(&mut self) {
-        self.text.clear();
-        self.ends.clear();
-    }
-
-    fn push(&mut self, cell: &str) {
-        self.text.push_str(&cell[..cell.floor_char_boundary(READ)]);
-        self.ends.push(self.text.len());
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
-        let starts = [0].into_iter().chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, &end)| &self.text[start..end])
+impl State {
+    #[cold]
+    fn cuts(&mut self) -> &mut Cuts {
+        self.cuts.get_or_insert_default()
     }
 }

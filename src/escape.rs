@@ -26,6 +26,8 @@ pub(crate) enum Form {
     /// As the name of a task, which [`parse_id`] reads back: one word that
     /// can mean only one task.
     Id,
+    /// Inside a string of JSON.
+    Json,
 }
 
 /// Prints `text` escaped, and cut with `…` at `columns` display columns.
@@ -36,7 +38,6 @@ pub(crate) struct Escaped<'a> {
 }
 
 /// A text of any length, by itself.
-#[cfg(test)]
 pub(crate) fn plain(text: &str) -> Escaped<'_> {
     Escaped { text, form: Form::Plain, columns: usize::MAX }
 }
@@ -56,6 +57,11 @@ pub(crate) fn quoted(text: &str) -> Escaped<'_> {
     Escaped { text, form: Form::Quoted, columns: usize::MAX }
 }
 
+/// A string of JSON, with its quotes.
+pub(crate) fn json(text: &str) -> Escaped<'_> {
+    Escaped { text, form: Form::Json, columns: usize::MAX }
+}
+
 /// The name of a task, never cut.
 pub(crate) fn id(text: &str) -> Escaped<'_> {
     Escaped { text, form: Form::Id, columns: usize::MAX }
@@ -64,7 +70,7 @@ pub(crate) fn id(text: &str) -> Escaped<'_> {
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = String::with_capacity(self.text.len() + 2);
-        let quote = if self.form == Form::Quoted { "\"" } else { "" };
+        let quote = if matches!(self.form, Form::Quoted | Form::Json) { "\"" } else { "" };
         push(&mut out, self.text, self.form, self.columns);
         write!(f, "{quote}{out}{quote}")
     }
@@ -86,7 +92,7 @@ pub(crate) fn push(out: &mut String, text: &str, form: Form, columns: usize) {
         let own = c.width().unwrap_or(0);
         let first_of_reserved = at == 0 && is_reserved(text, form);
         if first_of_reserved || must_escape(c, form) || (own == 0 && marks == MARKS) {
-            push_escape(out, c, first_of_reserved);
+            push_escape(out, c, form, first_of_reserved);
             width += out.len() - before;
             marks = MARKS;
         } else {
@@ -111,8 +117,9 @@ pub(crate) fn push(out: &mut String, text: &str, form: Form, columns: usize) {
 
 fn is_harmless(byte: u8, form: Form) -> bool {
     match byte {
-        b'"' => form != Form::Quoted,
-        b' ' | b'\\' => form != Form::Id,
+        b'"' => !matches!(form, Form::Quoted | Form::Json),
+        b'\\' => !matches!(form, Form::Id | Form::Json),
+        b' ' => form != Form::Id,
         0x20..0x7f => true,
         _ => false,
     }
@@ -126,8 +133,9 @@ fn is_reserved(text: &str, form: Form) -> bool {
 
 fn must_escape(c: char, form: Form) -> bool {
     match c {
-        '"' => form == Form::Quoted,
-        ' ' | '\\' => form == Form::Id,
+        '"' => matches!(form, Form::Quoted | Form::Json),
+        '\\' => matches!(form, Form::Id | Form::Json),
+        ' ' => form == Form::Id,
         ' '..='~' => false,
         _ => c.is_control() || is_format(c),
     }
@@ -146,9 +154,13 @@ fn is_format(c: char) -> bool {
         | '\u{e0000}'..='\u{e0fff}')
 }
 
-fn push_escape(out: &mut String, c: char, as_byte: bool) {
+fn push_escape(out: &mut String, c: char, form: Form, as_byte: bool) {
     use fmt::Write;
     let written = match c {
+        // JSON has a number of two bytes for a character, or a pair of them.
+        _ if form == Form::Json && !matches!(c, '"' | '\\' | '\t' | '\n' | '\r') => {
+            c.encode_utf16(&mut [0; 2]).iter().try_for_each(|unit| write!(out, "\\u{unit:04x}"))
+        }
         _ if as_byte => write!(out, "\\x{:02x}", u32::from(c)),
         '\t' => out.write_str("\\t"),
         '\n' => out.write_str("\\n"),
@@ -164,13 +176,22 @@ fn push_escape(out: &mut String, c: char, as_byte: bool) {
 /// The id whose printed name is exactly `shown`: undoes [`Form::Id`]. `None`
 /// when no id prints like that, so that one task has one name.
 pub(crate) fn parse_id(shown: &str) -> Option<String> {
-    let mut id = String::with_capacity(shown.len());
+    let id = unescape(shown)?;
+    let mut again = String::with_capacity(shown.len());
+    push(&mut again, &id, Form::Id, usize::MAX);
+    (again == shown).then_some(id)
+}
+
+/// Undoes every escape sequence, and takes a quote for itself behind a
+/// backslash. `None` when there is a backslash that begins none.
+pub(crate) fn unescape(shown: &str) -> Option<String> {
+    let mut text = String::with_capacity(shown.len());
     let mut rest = shown;
     while let Some(at) = rest.find('\\') {
-        id.push_str(&rest[..at]);
+        text.push_str(&rest[..at]);
         rest = &rest[at + 1..];
         let (c, after) = match rest.chars().next()? {
-            '\\' => ('\\', &rest[1..]),
+            c @ ('\\' | '"' | '\'') => (c, &rest[1..]),
             't' => ('\t', &rest[1..]),
             'n' => ('\n', &rest[1..]),
             'r' => ('\r', &rest[1..]),
@@ -182,13 +203,11 @@ pub(crate) fn parse_id(shown: &str) -> Option<String> {
             }
             _ => return None,
         };
-        id.push(c);
+        text.push(c);
         rest = after;
     }
-    id.push_str(rest);
-    let mut again = String::with_capacity(shown.len());
-    push(&mut again, &id, Form::Id, usize::MAX);
-    (again == shown).then_some(id)
+    text.push_str(rest);
+    Some(text)
 }
 
 /// Cuts `text` to at most `bytes` bytes, the last of them `…`, at a character.

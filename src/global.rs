@@ -36,6 +36,7 @@ pub fn status(id: impl AsRef<str>, status: impl Into<Cow<'static, str>>) -> impl
 }
 
 /// [`ProcList::set_status`] on the [global] list.
+#[track_caller]
 pub fn set_status(id: impl AsRef<str>, status: impl Into<Cow<'static, str>>) {
     global().set_status(id, status);
 }

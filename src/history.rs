@@ -79,6 +79,16 @@ impl History {
         older.iter().chain(newer)
     }
 
+    /// The bytes that it holds outside of itself.
+    pub(crate) fn spilled(&self) -> usize {
+        let steps = if self.steps.spilled() { self.steps.capacity() * size_of::<(Status, Instant)>() } else { 0 };
+        let folded = self.folded.iter().flat_map(|folded| &folded.0);
+        let sums = self.folded.as_ref().map_or(0, |folded| folded.0.capacity() * size_of::<(Status, Duration)>());
+        let owned = |status: &Status| if let Cow::Owned(text) = status { text.capacity() } else { 0 };
+        let texts = self.steps.iter().map(|(status, _)| owned(status)).chain(folded.map(|(status, _)| owned(status)));
+        steps + sums + texts.sum::<usize>()
+    }
+
     /// The statuses with their times since `started`.
     pub(crate) fn steps(&self, started: Instant) -> Vec<Step> {
         let since = |at: &Instant| at.saturating_duration_since(started);

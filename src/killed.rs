@@ -18,6 +18,8 @@ use crate::proc::Outcome;
 pub(crate) struct Kill {
     pub(crate) id: String,
     pub(crate) message: String,
+    /// Who asked, unless it was the program itself.
+    pub(crate) by: Option<Arc<str>>,
     pub(crate) at: Instant,
     /// Set once, when the task has left the list.
     pub(crate) ending: SetOnce<Ending>,

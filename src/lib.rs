@@ -53,24 +53,25 @@
 //! - [The line protocol](_documentation::protocol): every byte that `nc` sees.
 //! - [The design](_documentation::design): decisions, and what was rejected.
 
+mod access;
+mod aside;
+mod audit;
 mod columns;
-mod command;
+mod duration;
 mod entry;
 mod escape;
-mod frame;
+mod finished;
 mod global;
 mod history;
 mod killed;
-mod kills;
-mod line;
+mod limits;
 mod list;
-mod outbox;
 mod proc;
 mod run;
 mod server;
 mod session;
-mod table;
 mod task;
+mod view;
 
 pub use global::{contents, done, global, kill, listen_and_serve, set_cols, set_status, spawn, start, status};
 pub use killed::{KillError, Killed, catch};

@@ -5,11 +5,12 @@
 //! clone of the `Arc`.
 
 use std::borrow::Borrow;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
 use ahash::RandomState;
@@ -18,18 +19,20 @@ use dashmap::DashMap;
 
 use crate::entry::{Entry, Verdict};
 use crate::escape;
+use crate::finished::{self, Counts, Finished};
 use crate::killed::KillError;
+use crate::limits::{self, ID};
 use crate::proc::Proc;
 
-/// The longest id, in bytes.
-const ID: usize = 256;
-
-/// The columns that every table has.
-pub(crate) const BUILT_IN: [&str; 3] = ["id", "status", "time"];
+/// Names that mean something else than a column of the program's.
+const RESERVED: [&str; 4] = ["id", "status", "time", "in_status"];
 
 /// Many more than the map's own default: a listing holds one of them at a
 /// time, so the more there are the shorter a task waits for it.
 const SHARDS: usize = 512;
+
+/// How many names of secrets a stripe remembers: a program has a few.
+const NAMES: usize = 64;
 
 /// More than there are threads that start tasks at the same moment, mostly.
 const STRIPES: usize = 32;
@@ -55,16 +58,23 @@ pub struct ProcList {
     stripes: Arc<[Arc<Stripe>]>,
 }
 
-/// A hold on the roster, shared by the guards that some of the threads made.
-/// Alone on its cache lines.
+/// A hold on the roster, shared by the guards that some of the threads made,
+/// and what these have left behind. Alone on its cache lines.
 #[repr(align(128))]
-pub(crate) struct Stripe(Arc<Roster>);
+pub(crate) struct Stripe {
+    roster: Arc<Roster>,
+    finished: Mutex<Finished>,
+    /// The names of columns that were set as secrets.
+    secrets: Mutex<BTreeSet<CompactString>>,
+}
 
 /// What the clones of a list share.
 pub(crate) struct Roster {
     running: DashMap<ById, (), RandomState>,
     columns: RwLock<Arc<[String]>>,
     forbid_kill: AtomicBool,
+    /// How many finished tasks each stripe keeps.
+    keep_done: AtomicUsize,
     /// Numbers for the ids that a task cannot have as they are.
     unnamed: AtomicU64,
     repeated: AtomicU64,
@@ -100,10 +110,12 @@ impl ProcList {
             running: DashMap::with_capacity_and_hasher_and_shard_amount(0, RandomState::new(), SHARDS),
             columns: RwLock::new(Arc::new([])),
             forbid_kill: AtomicBool::new(false),
+            keep_done: AtomicUsize::new(finished::KEPT),
             unnamed: AtomicU64::new(1),
             repeated: AtomicU64::new(10),
         });
-        let stripes = (0..STRIPES).map(|_| Arc::new(Stripe(Arc::clone(&roster)))).collect();
+        let stripe = || Stripe { roster: Arc::clone(&roster), finished: Mutex::default(), secrets: Mutex::default() };
+        let stripes = (0..STRIPES).map(|_| Arc::new(stripe())).collect();
         ProcList { roster, stripes }
     }
 
@@ -111,7 +123,7 @@ impl ProcList {
     /// `time`, from left to right. It may be called at any time, and replaces
     /// the columns named before.
     ///
-    /// Reserved, repeated and empty names are dropped. A task may set columns
+    /// The reserved names (those three and `in_status`), repeated and empty ones are dropped. A task may set columns
     /// that are not named here: they are kept, and not printed.
     ///
     /// ```
@@ -122,8 +134,8 @@ impl ProcList {
     pub fn set_cols(&self, names: impl IntoIterator<Item: AsRef<str>>) {
         let mut columns: Vec<String> = Vec::new();
         for name in names {
-            let name = name.as_ref();
-            let is_taken = BUILT_IN.contains(&name) || columns.iter().any(|known| known == name);
+            let name = limits::name(name.as_ref());
+            let is_taken = RESERVED.contains(&name) || columns.iter().any(|known| known == name);
             if !name.is_empty() && !is_taken {
                 columns.push(name.to_string());
             }
@@ -137,13 +149,14 @@ impl ProcList {
 
     /// A snapshot of each running task: longest running first, ties by id.
     pub fn procs(&self) -> Vec<Proc> {
-        let Oldest { tasks, .. } = self.oldest(usize::MAX);
-        tasks.iter().map(|entry| entry.proc()).filter(|proc| proc.outcome.is_none()).collect()
+        let mut tasks = self.entries();
+        tasks.sort_unstable_by(|a, b| a.by_age(b));
+        tasks.iter().map(|entry| entry.proc(false)).filter(|proc| proc.outcome.is_none()).collect()
     }
 
     /// A snapshot of the task that runs under `id`.
     pub fn get(&self, id: &str) -> Option<Proc> {
-        self.find(id).map(|entry| entry.proc()).filter(|proc| proc.outcome.is_none())
+        self.find(id).map(|entry| entry.proc(false)).filter(|proc| proc.outcome.is_none())
     }
 
     /// How many tasks are running.
@@ -161,6 +174,13 @@ impl ProcList {
     /// [`Task::forbid_kill`](crate::Task::forbid_kill).
     pub fn forbid_kill(&self, yes: bool) {
         self.roster.forbid_kill.store(yes, Ordering::Relaxed);
+    }
+
+    /// How many of the tasks that ended last are kept, for `done` at the port:
+    /// 256 unless changed, 65,536 at most. Each thread that ends tasks may keep so many
+    /// of its own. With 0 the slowest are not kept either.
+    pub fn keep_done(&self, tasks: usize) {
+        self.roster.keep_done.store(tasks.min(finished::KEPT_AT_MOST), Ordering::Relaxed);
     }
 
     /// Asks for the death of the task that runs under `id`, and returns at
@@ -189,7 +209,7 @@ impl ProcList {
     pub fn kill(&self, id: impl AsRef<str>, message: impl Into<String>) -> Result<(), KillError> {
         let entry = self.find(id.as_ref());
         let id = || id.as_ref().to_string();
-        match entry.as_ref().map_or(Verdict::Ended, |entry| entry.kill(message.into())) {
+        match entry.as_ref().map_or(Verdict::Ended, |entry| entry.kill(message.into(), None)) {
             Verdict::Killing(..) => Ok(()),
             Verdict::Already(kill) => Err(KillError::AlreadyKilled { id: id(), message: kill.message.clone() }),
             Verdict::Forbidden => Err(KillError::Forbidden { id: id() }),
@@ -213,7 +233,15 @@ impl ProcList {
         let mut id = CompactString::from(id);
         if id.len() > ID {
             id = within(&id, "");
+            let entry = self.insert_next_best(id, enter);
+            entry.id_was_cut();
+            return entry;
         }
+        self.insert_next_best(id, enter)
+    }
+
+    /// Enters a task under `id` or, if that is taken, under the next best one.
+    fn insert_next_best(&self, id: CompactString, enter: impl Fn(CompactString) -> Option<Arc<Entry>>) -> Arc<Entry> {
         if let Some(entry) = enter(id.clone()) {
             return entry;
         }
@@ -241,28 +269,42 @@ impl ProcList {
         Arc::clone(&self.stripes[lane()])
     }
 
-    /// The `limit` longest running tasks, longest first, ties by id.
-    pub(crate) fn oldest(&self, limit: usize) -> Oldest {
-        let mut tasks = self.roster.entries();
-        let total = tasks.len();
-        let by_age = |a: &Arc<Entry>, b: &Arc<Entry>| (a.started(), a.id()).cmp(&(b.started(), b.id()));
-        if limit < total {
-            if limit > 0 {
-                tasks.select_nth_unstable_by(limit - 1, by_age);
-            }
-            tasks.truncate(limit);
-        }
-        tasks.sort_unstable_by(by_age);
-        Oldest { tasks, total }
+    /// Whether tasks have set a column of this name as a secret.
+    pub(crate) fn is_secret(&self, name: &str) -> bool {
+        self.stripes.iter().any(|stripe| stripe.secrets().contains(name))
     }
-}
 
-/// The oldest tasks of a list.
-pub(crate) struct Oldest {
-    /// Longest running first.
-    pub(crate) tasks: Vec<Arc<Entry>>,
-    /// How many there are in the whole list.
-    pub(crate) total: usize,
+    /// All entries, in no order. Takes one shard's lock at a time, for as long
+    /// as it takes to clone its `Arc`s; the vector has room before that.
+    pub(crate) fn entries(&self) -> Vec<Arc<Entry>> {
+        let mut entries = Vec::with_capacity(self.roster.running.len() + SHARDS);
+        entries.extend(self.roster.running.iter().map(|found| Arc::clone(&found.key().0)));
+        entries
+    }
+
+    /// The bytes that the list itself takes, but for its entries: its shards,
+    /// and a place in them for each.
+    pub(crate) fn overhead(&self) -> usize {
+        let places = self.roster.running.capacity() * (size_of::<ById>() + 1);
+        places + SHARDS * 128 + STRIPES * size_of::<Stripe>()
+    }
+
+    /// How many tasks have ended, and how.
+    pub(crate) fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        self.stripes.iter().for_each(|stripe| counts.add(&stripe.finished().counts()));
+        counts
+    }
+
+    /// The tasks that ended last, in no order.
+    pub(crate) fn last_finished(&self) -> Vec<Arc<Entry>> {
+        self.stripes.iter().flat_map(|stripe| stripe.finished().last().cloned().collect::<Vec<_>>()).collect()
+    }
+
+    /// The slowest of those that ended, in no order.
+    pub(crate) fn slowest_finished(&self) -> Vec<Arc<Entry>> {
+        self.stripes.iter().flat_map(|stripe| stripe.finished().slowest().cloned().collect::<Vec<_>>()).collect()
+    }
 }
 
 impl Roster {
@@ -276,33 +318,40 @@ impl Roster {
             dashmap::Entry::Occupied(_) => None,
         }
     }
+}
 
-    /// All entries, in no order. Takes one shard's lock at a time, for as long
-    /// as it takes to clone its `Arc`s; the vector has room before that.
-    fn entries(&self) -> Vec<Arc<Entry>> {
-        let mut entries = Vec::with_capacity(self.running.len() + SHARDS);
-        entries.extend(self.running.iter().map(|found| Arc::clone(&found.key().0)));
-        entries
+impl Stripe {
+    fn finished(&self) -> MutexGuard<'_, Finished> {
+        self.finished.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends a task and takes it off the list, unless that has been done. `at`
-    /// is the time, if a snapshot is going to ask for it.
-    pub(crate) fn end(&self, entry: &Arc<Entry>, panicking: bool, at: Option<Instant>) -> bool {
-        let Some(kill) = entry.end(panicking, at) else { return false };
+    fn secrets(&self) -> MutexGuard<'_, BTreeSet<CompactString>> {
+        self.secrets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes `name` the name of a secret. Past the [`NAMES`]th it is not
+    /// remembered; the values are hidden all the same.
+    pub(crate) fn has_secret(&self, name: &str) {
+        let mut secrets = self.secrets();
+        if secrets.len() < NAMES && !secrets.contains(name) {
+            secrets.insert(name.into());
+        }
+    }
+
+    /// Ends a task and takes it off the list, unless that has been done.
+    pub(crate) fn end(&self, entry: &Arc<Entry>, panicking: bool) -> bool {
+        let Some(mut end) = entry.end(panicking) else { return false };
         // Its id may be another task's by now only if this one left before.
-        self.running.remove_if(entry.id(), |found, ()| Arc::ptr_eq(&found.0, entry));
-        if let Some((kill, ending)) = kill {
+        let removed = self.roster.running.remove_if(entry.id(), |found, ()| Arc::ptr_eq(&found.0, entry));
+        if let Some((ById(entry), ())) = removed {
+            let keep = self.roster.keep_done.load(Ordering::Relaxed);
+            let evicted = self.finished().record(entry, &end, keep);
+            drop(evicted);
+        }
+        if let Some((kill, ending)) = end.kill.take() {
             kill.announce(ending);
         }
         true
-    }
-}
-
-impl std::ops::Deref for Stripe {
-    type Target = Roster;
-
-    fn deref(&self) -> &Roster {
-        &self.0
     }
 }
 
@@ -370,18 +419,6 @@ mod tests {
         assert_eq!(taken.id(), "task2");
     }
 
-    #[test]
-    fn the_oldest_are_chosen_and_ordered() {
-        let list = ProcList::new();
-        for n in 0..100 {
-            list.insert(format!("t{n}"));
-        }
-        let ids = |limit| -> Vec<String> { list.oldest(limit).tasks.iter().map(|t| t.id().to_string()).collect() };
-        assert_eq!(ids(3), ["t0", "t1", "t2"]);
-        assert_eq!(ids(1000), (0..100).map(|n| format!("t{n}")).collect::<Vec<_>>());
-        assert_eq!((ids(0).len(), list.oldest(0).total), (0, 100));
-    }
-
     /// Notes how long the list is when it is woken.
     struct Length(ProcList, AtomicUsize);
 
@@ -395,12 +432,12 @@ mod tests {
     fn an_outcome_is_announced_when_the_row_has_left() {
         let list = ProcList::new();
         let entry = list.insert("a".into());
-        let Verdict::Killing(kill, _) = entry.kill(String::new()) else { panic!("is running") };
+        let Verdict::Killing(kill, _) = entry.kill(String::new(), None) else { panic!("is running") };
         let length = Arc::new(Length(list.clone(), AtomicUsize::new(usize::MAX)));
         let mut outcome = std::pin::pin!(kill.ending.wait());
         let waker = Arc::clone(&length).into();
         assert!(outcome.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
-        list.roster.end(&entry, false, None);
+        list.stripe().end(&entry, false);
         assert_eq!(length.1.load(Ordering::Relaxed), 0);
     }
 

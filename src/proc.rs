@@ -1,5 +1,6 @@
 //! What a reader sees of a task: a row of the list, taken at one moment.
 
+use std::panic::Location;
 use std::time::{Duration, SystemTime};
 
 /// A snapshot of one task, as readers see it: a row of the list.
@@ -23,8 +24,12 @@ pub struct Proc {
     pub id: String,
     /// What it is doing: `init` until it says otherwise.
     pub status: String,
+    /// The call that last set the status; `None` while it is the first one.
+    pub site: Option<&'static Location<'static>>,
     /// The columns that were set, in the order in which they were set first,
-    /// whether or not the table has a column of that name.
+    /// whether or not the table has a column of that name. A
+    /// [secret](crate::Task::secret_col) is `***` here too, so that a snapshot
+    /// may be logged.
     pub cols: Vec<(String, String)>,
     /// When it started, by the wall clock: computed at the first snapshot of
     /// the task, and the same in each later one.
@@ -61,6 +66,9 @@ pub struct Step {
 pub struct Killing {
     /// The operator's reason; empty if none was given.
     pub message: String,
+    /// Who asked for it, at the [port](crate::ProcList::serve); `None` if it was the program
+    /// itself.
+    pub by: Option<String>,
     /// How long ago the kill was asked for.
     pub since: Duration,
 }

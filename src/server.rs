@@ -13,11 +13,10 @@ use tokio::runtime;
 use tokio::task::JoinSet;
 use tokio::time;
 
-use crate::command;
-use crate::frame::Frames;
+use crate::access::Role;
 use crate::list::ProcList;
-use crate::session;
-use crate::table;
+use crate::session::{self, Service, command};
+use crate::view;
 
 /// How often a client gets a frame unless it says otherwise.
 const DELAY: Duration = Duration::from_secs(3);
@@ -138,7 +137,7 @@ pub struct BoundServer {
 impl ProcList {
     /// A server of this list, to be set up and bound.
     pub fn server(&self) -> Server {
-        Server { list: self.clone(), delay: DELAY, limit: table::LIMIT, max_connections: CONNECTIONS }
+        Server { list: self.clone(), delay: DELAY, limit: view::LIMIT, max_connections: CONNECTIONS }
     }
 
     /// Serves this list on a listener of yours, in the runtime that awaits it.
@@ -259,23 +258,19 @@ impl Server {
 
     async fn serve(self, listener: TcpListener) -> io::Result<Infallible> {
         loopback_only(listener.local_addr()?)?;
-        let frames = Arc::new(Frames::new(self.list, self.limit));
+        let service = Arc::new(Service::new(self.list, self.delay, self.limit));
         let mut sessions = JoinSet::new();
         let mut refusals = JoinSet::new();
         loop {
             tokio::select! {
                 biased;
-                Some(_ended) = sessions.join_next() => {
-                    if sessions.is_empty() {
-                        frames.forget();
-                    }
-                }
+                Some(_ended) = sessions.join_next() => {}
                 Some(_ended) = refusals.join_next() => {}
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) if sessions.len() < self.max_connections => {
+                    Ok((stream, peer)) if sessions.len() < self.max_connections => {
                         // Replies are small and somebody waits for them.
                         let _ = stream.set_nodelay(true);
-                        sessions.spawn(session::run(stream, Arc::clone(&frames), self.delay));
+                        sessions.spawn(session::run(stream, Arc::clone(&service), Role::Kill, peer.to_string().into()));
                     }
                     Ok((stream, _)) if refusals.len() < REFUSALS => drop(refusals.spawn(refuse(stream))),
                     Ok(_one_too_many_to_tell) => {}

@@ -1,8 +1,19 @@
 //! Session: one client. Frames out, commands in, over any stream.
 
+mod answer;
+pub(crate) mod command;
+pub(crate) mod frame;
+mod kills;
+mod line;
+mod outbox;
+mod screen;
+mod sets;
+
+use std::fmt::Display;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -10,11 +21,21 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, Wr
 use tokio::time::{self, Instant};
 use tokio_util::codec::FramedRead;
 
-use crate::command::{self, Command, HELP};
-use crate::frame::{Frame, Frames};
-use crate::kills::Kills;
-use crate::line::{LONGEST, Line, LineDecoder};
-use crate::outbox::Outbox;
+use crate::access::Role;
+use crate::audit::Audit;
+use crate::escape;
+use crate::list::ProcList;
+use crate::view::expr::Expr;
+use crate::view::field::{Field, Fields};
+use crate::view::{Sort, View};
+use answer::{Answer, Context};
+use command::{Command, HELP, HELP_SCROLLING, Question};
+use frame::{Frame, Frames, Shared};
+use kills::Kills;
+use line::{LONGEST, Line, LineDecoder};
+use outbox::Outbox;
+use screen::Screen;
+use sets::Sets;
 
 /// A frozen table thaws by itself: who froze it may have gone for coffee.
 const FROZEN: Duration = Duration::from_secs(30);
@@ -47,16 +68,43 @@ Connection: close\r
 \r
 this is a processlist for netcat, not a web server";
 
+/// What all sessions of a server share.
+pub(crate) struct Service {
+    pub(crate) frames: Frames,
+    pub(crate) audit: Arc<Audit>,
+    /// How often a client gets a frame until it says otherwise.
+    pub(crate) delay: Duration,
+    /// How many rows a frame has until it says otherwise.
+    pub(crate) limit: usize,
+    clients: AtomicUsize,
+}
+
+impl Service {
+    pub(crate) fn new(list: ProcList, delay: Duration, limit: usize) -> Self {
+        let (frames, audit) = (Frames::new(list), Arc::default());
+        Service { frames, audit, delay, limit, clients: AtomicUsize::new(0) }
+    }
+}
+
 /// One client and what it has asked for.
 struct Session<S> {
     input: FramedRead<ReadHalf<S>, LineDecoder>,
     out: Outbox<WriteHalf<S>>,
+    service: Arc<Service>,
+    role: Role,
     kills: Kills,
-    frames: Arc<Frames>,
+    sets: Sets,
+    view: View,
+    /// The frames of this view.
+    shared: Arc<Shared>,
+    /// `top`, while it is on.
+    screen: Option<Screen>,
     delay: Duration,
     pace: Pace,
     /// The frame that is being made for this client.
     making: Option<Pin<Box<dyn Future<Output = Frame> + Send>>>,
+    /// The answer that is being made for it. Its commands wait for that.
+    asking: Option<Pin<Box<dyn Future<Output = Answer> + Send>>>,
     has_sent_a_frame: bool,
     /// From when on commands are read although there is no frame yet.
     listens_from: Instant,
@@ -75,30 +123,40 @@ enum Pace {
     Leaving { at_latest: Instant },
 }
 
-/// Serves one client until it leaves, or takes nothing for too long.
+/// Serves one client, known as `who`, until it leaves, or takes nothing for too long.
 ///
 /// # Errors
 ///
 /// The connection failed.
-pub(crate) async fn run<S>(stream: S, frames: Arc<Frames>, delay: Duration) -> io::Result<()>
+pub(crate) async fn run<S>(stream: S, service: Arc<Service>, role: Role, who: Arc<str>) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite,
 {
     let (reader, writer) = tokio::io::split(stream);
+    let view = View::of_all(service.limit, role == Role::Kill);
     let mut session = Session {
         input: FramedRead::new(reader, LineDecoder::default()),
         out: Outbox::new(writer),
-        kills: Kills::default(),
-        frames,
-        delay,
+        role,
+        kills: Kills::new(service.frames.list().clone(), Arc::clone(&service.audit), who),
+        sets: Sets::default(),
+        shared: service.frames.of(view.clone()),
+        view,
+        screen: None,
+        delay: service.delay,
         pace: Pace::Next(Instant::now()),
         making: None,
+        asking: None,
         has_sent_a_frame: false,
         listens_from: Instant::now() + LATE,
         has_read_a_line: false,
         faults: 0,
+        service,
     };
-    session.converse().await?;
+    session.service.clients.fetch_add(1, Ordering::Relaxed);
+    let conversation = session.converse().await;
+    session.service.clients.fetch_sub(1, Ordering::Relaxed);
+    conversation?;
     close(session.input.into_inner(), session.out.into_inner()).await
 }
 
@@ -116,21 +174,24 @@ pub(crate) async fn close(mut reader: impl AsyncRead + Unpin, mut writer: impl A
 impl<S: AsyncRead + AsyncWrite> Session<S> {
     async fn converse(&mut self) -> io::Result<()> {
         loop {
+            let is_idle = self.making.is_none() && self.asking.is_none();
             let (wakes, wake_at) = match self.pace {
-                Pace::Frozen { owes_frame: true, .. } => (self.out.is_empty() && self.making.is_none(), Instant::now()),
+                Pace::Frozen { owes_frame: true, .. } => (self.out.is_empty() && is_idle, Instant::now()),
                 // A frame is made only when the last one is out: a slow client misses some.
-                Pace::Next(at) | Pace::Frozen { until: at, .. } => (self.out.is_empty() && self.making.is_none(), at),
-                Pace::Leaving { .. } if self.out.is_empty() && self.kills.is_empty() => return Ok(()),
+                Pace::Next(at) | Pace::Frozen { until: at, .. } => (self.out.is_empty() && is_idle, at),
+                Pace::Leaving { .. } if self.out.is_empty() && self.kills.is_empty() && is_idle => return Ok(()),
                 Pace::Leaving { at_latest } => (!self.kills.is_empty() && self.out.has_room(), at_latest),
             };
             // The first frame comes before the first command, unless it is late.
             let is_early = !self.has_sent_a_frame && Instant::now() < self.listens_from;
-            let listens = !is_early && self.out.has_room() && !matches!(self.pace, Pace::Leaving { .. });
+            let listens =
+                !is_early && self.out.has_room() && self.asking.is_none() && !matches!(self.pace, Pace::Leaving { .. });
             tokio::select! {
                 biased;
                 sent = self.out.send(), if !self.out.is_empty() => sent?,
-                news = self.kills.next(), if self.out.has_room() => self.out.reply(news),
+                news = self.kills.next(), if self.out.has_room() => self.reply(news),
                 frame = made(&mut self.making) => self.show(&frame),
+                answer = made(&mut self.asking) => self.tell(answer),
                 () = time::sleep_until(wake_at), if wakes => self.wake(),
                 () = time::sleep_until(self.listens_from), if is_early => {}
                 line = self.input.next(), if listens => match line {
@@ -148,7 +209,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             Pace::Leaving { .. } => {
                 while self.out.has_room() && !self.kills.is_empty() {
                     if let Some(news) = self.kills.give_up() {
-                        self.out.reply(news);
+                        self.reply(news);
                     }
                 }
             }
@@ -156,10 +217,10 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
     }
 
     fn make_frame(&mut self) {
-        let frames = Arc::clone(&self.frames);
+        let (service, shared) = (Arc::clone(&self.service), Arc::clone(&self.shared));
         let age = (self.delay / REUSE).min(REUSE_AT_MOST);
         let after = self.out.last_reply();
-        self.making = Some(Box::pin(async move { frames.get(age, after).await }));
+        self.making = Some(Box::pin(async move { service.frames.get(shared, age, after).await }));
     }
 
     fn show(&mut self, frame: &Frame) {
@@ -169,7 +230,10 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             // A reply came in between. The pace still says that a frame is due.
             return;
         }
-        self.out.frame(frame.bytes(!self.has_sent_a_frame));
+        self.out.frame(match &self.screen {
+            Some(screen) => screen.table(frame.table()).into(),
+            None => frame.bytes(!self.has_sent_a_frame),
+        });
         self.has_sent_a_frame = true;
         match &mut self.pace {
             Pace::Next(at) => *at = frame.next(self.delay),
@@ -178,14 +242,83 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         }
     }
 
+    /// A frame is due at once, also while the table is frozen: it says that
+    /// the command was understood.
+    fn show_soon(&mut self) {
+        self.making = None;
+        match &mut self.pace {
+            Pace::Next(at) => *at = Instant::now(),
+            Pace::Frozen { owes_frame, .. } => *owes_frame = true,
+            Pace::Leaving { .. } => {}
+        }
+    }
+
+    /// Shows the view as it is from now on.
+    fn look_again(&mut self) {
+        let rows = self.screen.as_ref().map_or(usize::MAX, Screen::rows);
+        let view = View { limit: self.view.limit.min(rows), ..self.view.clone() };
+        self.shared = self.service.frames.of(view);
+        self.show_soon();
+    }
+
+    fn freeze(&mut self) {
+        self.making = None;
+        self.pace = Pace::Frozen { until: Instant::now() + FROZEN, owes_frame: false };
+    }
+
+    /// One line or several. Several lines take the place of the table of
+    /// `top`, which waits until they have been read.
+    fn reply(&mut self, text: impl Display) {
+        let Some(screen) = &self.screen else { return self.out.reply(text) };
+        let text = text.to_string();
+        let drawn = match text.contains('\n') {
+            false => screen.reply(&text),
+            true => screen.table(&text) + &screen.reply("Enter: back to the table"),
+        };
+        self.out.draw(&drawn);
+        if text.contains('\n') && !matches!(self.pace, Pace::Leaving { .. }) {
+            self.freeze();
+        }
+    }
+
+    fn tell(&mut self, answer: Answer) {
+        self.asking = None;
+        match answer {
+            Answer::Fault(reply) => return self.fault(reply),
+            Answer::Lines(text) => self.reply(text.strip_suffix('\n').unwrap_or(&text)),
+            Answer::Frame(text) => {
+                let text = text.strip_suffix('\n').unwrap_or(&text);
+                match self.has_sent_a_frame && self.screen.is_none() {
+                    true => self.reply(format_args!("\n{text}")),
+                    false => self.reply(text),
+                }
+                self.has_sent_a_frame = true;
+            }
+            Answer::Victims { table, victims, total } => {
+                let them = match victims.len() {
+                    1 => "this one".to_string(),
+                    n if n < total => format!("the oldest {n} of these {total}"),
+                    n => format!("these {n}"),
+                };
+                let token = self.sets.offer(victims);
+                let reply = format!("{table}kill {token} <message> to kill {them}");
+                self.reply(reply);
+            }
+        }
+        self.faults = 0;
+    }
+
     fn take(&mut self, line: Line) {
         let is_first = !std::mem::replace(&mut self.has_read_a_line, true);
         if let Line::Text(text) | Line::TooLong(text) | Line::NotText(text) = &line
             && command::is_http(text, is_first)
         {
-            self.kills = Kills::default();
+            self.kills.clear();
             self.out.reply(NOT_HTTP);
             return self.leave();
+        }
+        if self.screen.is_some() {
+            self.out.draw(screen::INPUT);
         }
         if let Pace::Frozen { until, .. } = &mut self.pace {
             *until = Instant::now() + FROZEN;
@@ -196,62 +329,147 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             Line::NotText(_) => Err("invalid command: not text".to_string()),
             Line::Unfinished => Err("incomplete command: end it with Enter".to_string()),
         };
-        match command {
-            Ok(command) => {
-                self.faults = 0;
-                self.obey(command);
-            }
-            Err(reply) => {
-                self.faults += 1;
-                self.out.reply(reply);
-                if self.faults == FAULTS {
-                    self.out.reply(format_args!("{FAULTS} faulty lines in a row: closed"));
-                    self.leave();
-                }
-            }
+        match command.and_then(|command| self.obey(command)) {
+            // Whether a question was at fault shows in its answer.
+            Ok(()) if self.asking.is_some() => {}
+            Ok(()) => self.faults = 0,
+            Err(reply) => self.fault(reply),
         }
     }
 
-    fn obey(&mut self, command: Command) {
+    fn fault(&mut self, reply: String) {
+        self.faults += 1;
+        self.reply(reply);
+        if self.faults == FAULTS {
+            self.reply(format_args!("{FAULTS} faulty lines in a row: closed"));
+            self.leave();
+        }
+    }
+
+    /// Does what `command` says.
+    ///
+    /// # Errors
+    ///
+    /// The reply to a command that cannot be obeyed.
+    fn obey(&mut self, command: Command) -> Result<(), String> {
         match command {
-            Command::Kill { name, message } => {
-                let reply = self.kills.ask(self.frames.list(), &name, message);
-                self.out.reply(reply);
-            }
-            Command::Delay(delay) => {
-                self.delay = delay;
-                match &mut self.pace {
-                    Pace::Next(at) => *at = Instant::now(),
-                    // It says that the delay was understood.
-                    Pace::Frozen { owes_frame, .. } => *owes_frame = true,
-                    Pace::Leaving { .. } => {}
-                }
-            }
             Command::Enter => match self.pace {
                 Pace::Next(_) => {
-                    self.making = None;
-                    self.pace = Pace::Frozen { until: Instant::now() + FROZEN, owes_frame: false };
-                    self.out.reply("frozen: type a command, or Enter to go on");
+                    self.freeze();
+                    self.reply("frozen: type a command, or Enter to go on");
                 }
-                Pace::Frozen { .. } => self.pace = Pace::Next(Instant::now()),
+                Pace::Frozen { .. } => self.show_from_now_on(),
                 Pace::Leaving { .. } => {}
             },
-            Command::Help => self.out.reply(HELP),
+            Command::List => self.show_soon(),
+            Command::Where(text) => {
+                self.view.filter = match text.as_str() {
+                    "" => None,
+                    text => Some(Expr::parse(text, &self.fields()).map_err(|invalid| invalid.to_string())?),
+                };
+                self.look_again();
+            }
+            Command::Sort(text) => {
+                let (name, descending) = match text.strip_prefix('-') {
+                    Some(name) => (name, true),
+                    None => (text.as_str(), false),
+                };
+                self.view.sort = match name {
+                    "" => None,
+                    name => Some(Sort { field: self.field(name)?, descending }),
+                };
+                self.look_again();
+            }
+            Command::Limit(rows) => {
+                self.view.limit = rows;
+                self.look_again();
+            }
+            Command::Cols(names) => {
+                let columns: Vec<Field> = names.iter().map(|name| self.field(name)).collect::<Result<_, _>>()?;
+                self.view.columns = Some(columns).filter(|columns| !columns.is_empty());
+                self.look_again();
+            }
+            Command::Ask(Question::Json) if self.screen.is_some() => {
+                return Err("json is for a pipe: type plain before it".to_string());
+            }
+            Command::Ask(question) => self.ask(question),
+            Command::Top(size) => {
+                self.screen = Some(Screen::new(size));
+                self.out.draw(screen::CLEAR);
+                self.look_again();
+                self.show_from_now_on();
+            }
+            Command::Plain => {
+                if self.screen.take().is_some() {
+                    self.out.draw(screen::CLEAR);
+                }
+                self.look_again();
+                self.show_from_now_on();
+            }
+            Command::Kill { name, message } => {
+                let reply = self.kills.ask(&name, message);
+                self.reply(reply);
+            }
+            Command::KillSet { token, message } => match self.sets.get(&token) {
+                Ok(victims) => match self.kills.ask_all(&token, victims, &message) {
+                    Ok(reply) => {
+                        self.sets.forget(&token);
+                        self.reply(reply);
+                    }
+                    Err(reply) => self.reply(reply),
+                },
+                Err(reply) => self.reply(reply),
+            },
+            Command::Delay(delay) => {
+                self.delay = delay;
+                self.show_soon();
+            }
+            Command::Auth(_) => return Err("no token is set: nothing to show one for".to_string()),
+            Command::Help => match self.screen {
+                Some(_) => self.reply(HELP),
+                None => self.reply(format_args!("{HELP}\n{HELP_SCROLLING}")),
+            },
             Command::Quit => self.leave(),
         }
+        Ok(())
+    }
+
+    fn show_from_now_on(&mut self) {
+        self.pace = Pace::Next(Instant::now());
+    }
+
+    fn ask(&mut self, question: Question) {
+        let service = Arc::clone(&self.service);
+        let clients = service.clients.load(Ordering::Relaxed);
+        let context = Context { view: self.view.clone(), audit: Arc::clone(&service.audit), clients };
+        let make = move |list: &ProcList| answer::answer(&question, list, &context);
+        self.asking = Some(Box::pin(async move { service.frames.make(make).await }));
+    }
+
+    /// The columns that this client may name.
+    fn fields(&self) -> Fields {
+        Fields::of(self.service.frames.list(), self.view.reveal)
+    }
+
+    fn field(&self, name: &str) -> Result<Field, String> {
+        let found = self.fields().find(name);
+        found.map_err(|why| format!("invalid column '{}': {why}", escape::echo(name)))
     }
 
     fn leave(&mut self) {
         self.making = None;
+        if let Some(screen) = self.screen.take() {
+            self.out.draw(&screen.below());
+        }
         self.pace = Pace::Leaving { at_latest: Instant::now() + FAREWELL };
     }
 }
 
-/// The frame that is being made, when it is there. Cancel safe: the making
-/// goes on at the next call.
-async fn made(making: &mut Option<Pin<Box<dyn Future<Output = Frame> + Send>>>) -> Frame {
+/// What is being made, when it is there. Cancel safe: the making goes on at
+/// the next call.
+async fn made<T>(making: &mut Option<Pin<Box<dyn Future<Output = T> + Send>>>) -> T {
     match making {
-        Some(frame) => frame.await,
+        Some(made) => made.await,
         None => std::future::pending().await,
     }
 }

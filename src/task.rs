@@ -6,10 +6,10 @@ use std::ops::Deref;
 use std::panic::{self, Location, RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
 
 use crate::entry::Entry;
 use crate::killed::Killed;
+use crate::limits;
 use crate::list::{ProcList, Stripe};
 use crate::proc::Proc;
 
@@ -100,7 +100,7 @@ impl ProcList {
         let location = Location::caller();
         let entry = self.find(id.as_ref());
         if let Some(entry) = &entry {
-            entry.set_status(status.into());
+            entry.set_status(status.into(), location);
         }
         move || {
             if let Some(entry) = entry {
@@ -111,9 +111,10 @@ impl ProcList {
 
     /// Sets the status of the task that runs under `id`; no kill point. An
     /// unknown id is no error.
+    #[track_caller]
     pub fn set_status(&self, id: impl AsRef<str>, status: impl Into<Cow<'static, str>>) {
         if let Some(entry) = self.find(id.as_ref()) {
-            entry.set_status(status.into());
+            entry.set_status(status.into(), Location::caller());
         }
     }
 
@@ -124,7 +125,7 @@ impl ProcList {
     /// guard ends too: its kill points do nothing from then on.
     pub fn done(&self, id: impl AsRef<str>) -> Option<Proc> {
         let entry = self.find(id.as_ref())?;
-        self.roster.end(&entry, false, Some(Instant::now())).then(|| entry.proc())
+        self.stripe().end(&entry, false).then(|| entry.proc(false))
     }
 }
 
@@ -137,6 +138,25 @@ impl Task {
     /// ```
     pub fn col(self, name: impl AsRef<str>, value: impl Display) -> Self {
         self.set_col(name, value);
+        self
+    }
+
+    /// Sets a column that only those see who may kill: others are shown `***`, and can
+    /// neither filter nor sort by it. It stays a secret when its value is changed, until it
+    /// is removed.
+    ///
+    /// ```
+    /// let list = pm::ProcList::new();
+    /// list.set_cols(["user", "session"]);
+    /// let task = list.start("req1").col("user", "amy").secret_col("session", "8e2b77");
+    /// assert!(list.contents().ends_with("  amy   ***\n"));
+    /// ```
+    pub fn secret_col(self, name: impl AsRef<str>, value: impl Display) -> Self {
+        let name = limits::name(name.as_ref());
+        if let Some(list) = &self.list {
+            list.has_secret(name);
+        }
+        self.put_col(name, value, true);
         self
     }
 
@@ -158,9 +178,9 @@ impl Task {
     /// If [`ProcList::done`] was first, this is the snapshot of that end.
     pub fn done(self) -> Proc {
         if let Some(list) = &self.list {
-            list.end(&self.entry, thread::panicking(), Some(Instant::now()));
+            list.end(&self.entry, thread::panicking());
         }
-        self.entry.proc()
+        self.entry.proc(false)
     }
 
     /// Gives up the guard and leaves the task running, until
@@ -191,7 +211,7 @@ impl Deref for Task {
 impl Drop for Task {
     fn drop(&mut self) {
         if let Some(list) = &self.list {
-            list.end(&self.handle.entry, thread::panicking(), None);
+            list.end(&self.handle.entry, thread::panicking());
         }
     }
 }
@@ -208,11 +228,18 @@ impl Handle {
     ///
     /// `value` is formatted here and now, before any lock is taken: its
     /// `Display` may panic, or use this crate.
+    ///
+    /// A value is cut at 1,024 bytes with `…`, and a 33rd column is left out: `stats`
+    /// at the port counts them.
     pub fn set_col(&self, name: impl AsRef<str>, value: impl Display) {
+        self.put_col(name.as_ref(), value, false);
+    }
+
+    fn put_col(&self, name: &str, value: impl Display, is_secret: bool) {
         let mut text = Value::default();
         // A `Display` that gives up leaves what it has written.
         let _ = fmt::write(&mut text, format_args!("{value}"));
-        self.entry.set_col(name.as_ref(), text.as_str());
+        self.entry.set_col(name, text.as_str(), is_secret);
     }
 
     /// Removes a column; nothing happens if it is not set.
@@ -247,14 +274,15 @@ impl Handle {
     /// that comes between the two calls is seen at the next status only.
     #[track_caller]
     pub fn status(&self, status: impl Into<Cow<'static, str>>) -> impl FnOnce() {
-        self.entry.set_status(status.into());
         let location = Location::caller();
+        self.entry.set_status(status.into(), location);
         move || unwind_if_killed(&self.entry, location)
     }
 
     /// Sets the status; no kill point.
+    #[track_caller]
     pub fn set_status(&self, status: impl Into<Cow<'static, str>>) {
-        self.entry.set_status(status.into());
+        self.entry.set_status(status.into(), Location::caller());
     }
 
     /// Sets the status, and is a kill point for code that returns `Result`.
@@ -264,7 +292,7 @@ impl Handle {
     /// [`Killed`] if the task has been killed.
     #[track_caller]
     pub fn try_status(&self, status: impl Into<Cow<'static, str>>) -> Result<(), Killed> {
-        self.entry.set_status(status.into());
+        self.entry.set_status(status.into(), Location::caller());
         self.check()
     }
 
@@ -338,7 +366,9 @@ impl Value {
         if self.long.is_empty() {
             self.long = self.as_str().to_string();
         }
-        self.long.push_str(piece);
+        // One byte more than there is room for, so that it is seen to be cut.
+        let room = (limits::VALUE + 4).saturating_sub(self.long.len());
+        self.long.push_str(&piece[..piece.floor_char_boundary(room)]);
     }
 }
 

@@ -17,19 +17,23 @@ struct Client {
 }
 
 /// Connects a client whose pipe holds `capacity` unread bytes.
-fn connect_through(capacity: usize, frames: &Arc<Frames>) -> Client {
+fn connect_through(capacity: usize, service: &Arc<Service>) -> Client {
+    connect_as(Role::Kill, capacity, service)
+}
+
+fn connect_as(role: Role, capacity: usize, service: &Arc<Service>) -> Client {
     let (near, far) = tokio::io::duplex(capacity);
-    let session = tokio::spawn(run(near, Arc::clone(frames), 3 * SECOND));
+    let session = tokio::spawn(run(near, Arc::clone(service), role, "amy at 127.0.0.1:7".into()));
     let (reader, writer) = tokio::io::split(far);
     Client { reader: BufReader::new(reader), writer: Some(writer), session, connected: Instant::now() }
 }
 
-fn frames_of(list: &ProcList) -> Arc<Frames> {
-    Arc::new(Frames::new(list.clone(), 1000))
+fn service_of(list: &ProcList) -> Arc<Service> {
+    Arc::new(Service::new(list.clone(), 3 * SECOND, 1000))
 }
 
 fn connect(list: &ProcList) -> Client {
-    connect_through(1 << 20, &frames_of(list))
+    connect_through(1 << 20, &service_of(list))
 }
 
 impl Client {
@@ -59,6 +63,16 @@ impl Client {
 
     async fn reads(&mut self, expected: &str) {
         assert_eq!(self.line().await.as_deref(), Some(expected));
+    }
+
+    /// Passes over all lines up to one with this in it.
+    async fn reads_up_to(&mut self, part: &str) {
+        for _ in 0..10_000 {
+            if self.line().await.expect("it comes").contains(part) {
+                return;
+            }
+        }
+        panic!("{part:?} did not come");
     }
 
     async fn reads_the_end(&mut self) {
@@ -207,12 +221,11 @@ async fn a_kill_that_cannot_be_says_why() {
     let _task = list.start("init").forbid_kill();
     let mut client = connect(&list);
     client.first_frame(1).await;
-    client.types("kill init\nkill proc9 x\nkill\nkill @7f3a\nkill where\n").await;
+    client.types("kill init\nkill proc9 x\nkill\nkill where\n").await;
     client.reads("forbidden: init may not be killed").await;
     client.reads("no such process 'proc9'").await;
     client.reads("invalid command 'kill': kill <id> [message]").await;
-    client.reads("no such process '@7f3a'").await;
-    client.reads("no such process 'where'").await;
+    client.reads("invalid command 'kill': kill where <expression>").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -268,7 +281,7 @@ async fn a_frozen_stream_thaws_by_itself_thirty_seconds_after_the_last_command()
     client.reads("frozen: type a command, or Enter to go on").await;
     time::advance(29 * SECOND).await;
     client.types("help\n").await;
-    for line in HELP.lines() {
+    for line in HELP.lines().chain([HELP_SCROLLING]) {
         client.reads(line).await;
     }
     client.frame(0).await;
@@ -341,7 +354,7 @@ async fn after_quit_nothing_is_obeyed() {
         let mut client = connect(&list);
         client.types(&format!("help\n{quit}\nkill a\n")).await;
         client.first_frame(1).await;
-        for line in HELP.lines() {
+        for line in HELP.lines().chain([HELP_SCROLLING]) {
             client.reads(line).await;
         }
         client.reads_the_end().await;
@@ -438,9 +451,9 @@ async fn a_browser_gets_a_400_and_nothing_it_sends_is_executed() {
 async fn a_first_frame_that_is_late_keeps_nobody_from_a_kill() {
     let list = ProcList::new();
     let task = list.start("a");
-    let frames = frames_of(&list);
-    let rendering = frames.hold().await;
-    let mut client = connect_through(1 << 20, &frames);
+    let service = service_of(&list);
+    let rendering = service.frames.hold().await;
+    let mut client = connect_through(1 << 20, &service);
     client.types("kill a\nkill b\n").await;
     client.reads(r#"killing a in "init""#).await;
     client.reads("no such process 'b'").await;
@@ -462,9 +475,9 @@ async fn a_browser_is_not_kept_for_the_outcome_of_what_came_before_it() {
 async fn a_client_that_reads_nothing_is_dropped_after_ten_seconds_and_holds_up_nobody() {
     let list = ProcList::new();
     let _tasks: Vec<_> = (0..100).map(|n| list.start(format!("t{n}"))).collect();
-    let frames = frames_of(&list);
-    let deaf = connect_through(64, &frames);
-    let mut other = connect_through(1 << 20, &frames);
+    let service = service_of(&list);
+    let deaf = connect_through(64, &service);
+    let mut other = connect_through(1 << 20, &service);
     other.first_frame(100).await;
     for _ in 0..3 {
         other.frame(100).await;
@@ -479,7 +492,7 @@ async fn a_client_that_reads_nothing_is_dropped_after_ten_seconds_and_holds_up_n
 async fn a_slow_client_misses_frames_and_gets_whole_ones() {
     let list = ProcList::new();
     let _tasks: Vec<_> = (0..10).map(|n| list.start(format!("t{n}"))).collect();
-    let mut client = connect_through(64, &frames_of(&list));
+    let mut client = connect_through(64, &service_of(&list));
     client.first_frame(10).await;
     for _ in 0..5 {
         time::advance(8 * SECOND).await; // some of it fits into the pipe
@@ -490,7 +503,7 @@ async fn a_slow_client_misses_frames_and_gets_whole_ones() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_asks_and_does_not_listen_is_not_listened_to() {
-    let mut client = connect_through(1024, &frames_of(&ProcList::new()));
+    let mut client = connect_through(1024, &service_of(&ProcList::new()));
     client.first_frame(0).await;
     let mut writer = client.writer.take().expect("still typing");
     let asking = tokio::spawn(async move {
@@ -503,7 +516,7 @@ async fn a_client_that_asks_and_does_not_listen_is_not_listened_to() {
     let error = client.session.await.expect("no panic").expect_err("is dropped");
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     let asked = asking.await.expect("no panic");
-    let held = 64 * 1024 / HELP.len() as u64;
+    let held = 64 * 1024 / (HELP.len() + HELP_SCROLLING.len() + 2) as u64;
     // The rest is in the two pipes and the buffer of the decoder.
     assert!(asked > held && asked < held + 700, "{asked} questions were taken in, {held} is the limit");
 }
@@ -511,19 +524,19 @@ async fn a_client_that_asks_and_does_not_listen_is_not_listened_to() {
 #[tokio::test(start_paused = true)]
 async fn clients_share_a_frame_while_it_is_fresh_and_only_if_no_reply_came_after_it() {
     let list = ProcList::new();
-    let frames = frames_of(&list);
-    let mut first = connect_through(1 << 20, &frames);
+    let service = service_of(&list);
+    let mut first = connect_through(1 << 20, &service);
     first.first_frame(0).await;
     let _task = list.start("a");
     time::advance(Duration::from_millis(100)).await;
-    let mut second = connect_through(1 << 20, &frames);
+    let mut second = connect_through(1 << 20, &service);
     second.first_frame(0).await; // the same frame, without the task
     second.types("kill b\ndelay 1s\n").await;
     second.reads("no such process 'b'").await;
     second.frame(1).await; // newer than the reply
     let _task = list.start("c");
     time::advance(Duration::from_millis(101)).await;
-    let mut third = connect_through(1 << 20, &frames);
+    let mut third = connect_through(1 << 20, &service);
     third.first_frame(2).await; // the last one is too old
     third.types("delay 100ms\n").await;
     third.frame(2).await;
@@ -549,4 +562,274 @@ async fn more_kills_than_anybody_watches_are_refused() {
     client.types("kill t1024\n").await;
     client.reads("too many kills: 1024 outcomes are awaited, try again after the next").await;
     tasks[1024].check().expect("nobody killed it");
+}
+
+/// A list of requests, every tenth an export; the first is the oldest.
+fn requests(n: usize) -> (ProcList, Vec<Task>) {
+    let list = ProcList::new();
+    list.set_cols(["method", "uri"]);
+    let uri = |n| if n % 10 == 0 { format!("/export/{n}") } else { format!("/users/{n}") };
+    let tasks = (0..n).map(|n| list.start(format!("t{n}")).col("method", "GET").col("uri", uri(n))).collect();
+    (list, tasks)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_view_is_of_one_client_and_shows_at_once() {
+    let (list, _tasks) = requests(20);
+    let service = service_of(&list);
+    let mut one = connect_through(1 << 20, &service);
+    let mut other = connect_through(1 << 20, &service);
+    one.first_frame(20).await;
+    other.first_frame(20).await;
+    one.types("where uri~/export\n").await;
+    assert_eq!(one.frame(2).await, ["t0", "t10"]);
+    one.types("sort -id\n").await;
+    assert_eq!(one.frame(2).await, ["t10", "t0"]);
+    one.types("limit 1\n").await;
+    assert_eq!(one.frame(1).await, ["t10"]);
+    one.reads("... 1 more (limit 1)").await;
+    one.types("where\n").await;
+    assert_eq!(one.frame(1).await, ["t9"]);
+    one.reads("... 19 more (limit 1)").await;
+    one.types("sort\n").await;
+    assert_eq!(one.frame(1).await, ["t0"]);
+    one.reads("... 19 more (limit 1)").await;
+    one.types("limit all\n").await;
+    assert_eq!(one.frame(20).await[..2], ["t0", "t1"]);
+    one.types("where id=t7\n").await;
+    one.frame(1).await;
+    one.types("cols uri,id\n").await;
+    one.reads("").await;
+    one.reads("uri       id").await;
+    one.reads("/users/7  t7").await;
+    assert_eq!(one.now(), Duration::ZERO);
+    other.frame(20).await;
+    assert_eq!(other.now(), 3 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mistake_changes_nothing_and_says_where_it_is() {
+    let (list, _tasks) = requests(2);
+    let mut client = connect(&list);
+    client.first_frame(2).await;
+    client.types("where tme>30s\nsort tme\ncols id,tme\nby tme\nby time\nlimit x\n").await;
+    let known = "no column of that name (id, status, time, in_status, method, uri)";
+    client.reads(&format!("invalid expression at 'tme': {known}")).await;
+    for _ in 0..3 {
+        client.reads(&format!("invalid column 'tme': {known}")).await;
+    }
+    client.reads("invalid column 'time': by counts texts that are equal").await;
+    client.reads("invalid command 'limit': limit <n>, or limit all").await;
+    assert_eq!(client.frame(2).await, ["t0", "t1"]);
+    client.types("by a\nby b\nby c\nby d\n").await;
+    for _ in 0..4 {
+        client.line().await.expect("a reply");
+    }
+    client.reads("10 faulty lines in a row: closed").await;
+    client.reads_the_end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_frame_may_be_asked_for_while_the_table_is_frozen() {
+    let mut client = connect(&ProcList::new());
+    client.first_frame(0).await;
+    client.types("list\n").await;
+    client.frame(0).await;
+    client.types("\nlist\nlist\n").await;
+    client.reads("frozen: type a command, or Enter to go on").await;
+    client.frame(0).await;
+    client.frame(0).await;
+    assert_eq!(client.now(), Duration::ZERO);
+    client.frame(0).await;
+    assert_eq!(client.now(), 30 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn questions_are_answered_in_order_and_by_is_a_frame() {
+    let (list, mut tasks) = requests(20);
+    let mut client = connect(&list);
+    client.first_frame(20).await;
+    drop(tasks.pop());
+    client.types("where uri~/export\n").await;
+    client.frame(2).await;
+    client.types("by method\nkill nobody\nshow t0\ndone\nslow 1\nstats\naudit\njson\nshow t19\n").await;
+    client.reads("").await;
+    client.reads("method  count  oldest  median     p99").await;
+    assert!(client.line().await.expect("a group").starts_with("GET         2  0.0"));
+    client.reads("no such process 'nobody'").await;
+    assert!(client.line().await.expect("of show").starts_with("t0 has been running for 0."));
+    client.reads_up_to("init").await;
+    for _ in ["done", "slow"] {
+        let header = client.line().await.expect("a header");
+        assert!(header.split_whitespace().eq("id status time ago outcome method uri message".split(' ')), "{header}");
+        assert!(client.line().await.expect("a row").starts_with("t19  init "));
+    }
+    client.reads("running           19").await;
+    client.reads_up_to("columns left out").await;
+    client.reads("no kills").await;
+    for id in ["t0", "t10"] {
+        assert!(
+            client.line().await.expect("an object").starts_with(&format!(r#"{{"id":"{id}","status":"init","time":0."#))
+        );
+    }
+    client.reads("no such process 't19'").await;
+    client.frame(2).await;
+}
+
+#[tokio::test] // json of so many is made by a thread, which paused time would not wait for
+async fn a_large_answer_reaches_a_client_that_has_said_all() {
+    let (list, _tasks) = requests(2000);
+    let mut client = connect(&list);
+    client.types("where uri~/users\nlimit 1\njson\n").await;
+    client.stops_typing().await;
+    let mut text = String::new();
+    client.reader.read_to_string(&mut text).await.expect("the pipe is whole");
+    let objects: Vec<_> = text.lines().filter(|line| line.starts_with('{')).collect();
+    assert_eq!(objects.len(), 1800);
+    assert!(objects.iter().all(|object| object.contains("/users/") && object.ends_with("}}")));
+}
+
+/// The token of the set that `kill where` has just shown.
+async fn token(client: &mut Client) -> String {
+    for _ in 0..100 {
+        let line = client.line().await.expect("the way to go on");
+        if let Some(rest) = line.strip_prefix("kill @") {
+            return format!("@{}", &rest[..4]);
+        }
+    }
+    panic!("no set was shown");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_is_shown_and_then_just_that_set_is_killed() {
+    let (list, tasks) = requests(31);
+    let mut client = connect(&list);
+    client.first_frame(31).await;
+    client.types("kill where uri~/export and id!=t0\n").await;
+    client.reads("id   status    time  method  uri").await;
+    for id in ["t10", "t20", "t30"] {
+        assert!(client.line().await.expect("a victim").starts_with(id));
+    }
+    let line = client.line().await.expect("the way to go on");
+    assert!(line.starts_with("kill @") && line.ends_with(" <message> to kill these 3"), "{line}");
+    let token = line.split(' ').nth(1).expect("a token").to_string();
+    assert!(tasks.iter().all(|task| task.check().is_ok()), "nobody is killed yet");
+
+    let mut tasks: Vec<_> = tasks.into_iter().map(Some).collect();
+    tasks[10] = None; // it ends meanwhile ..
+    let other = list.start("t10").col("uri", "/export/new"); // .. and another one takes its id
+    client.types(&format!("kill {token} too slow\n")).await;
+    client.reads("killing 2 of 3").await;
+    client.reads("t10 ended by itself before the kill").await;
+    for n in [20, 30] {
+        let task = tasks[n].take().expect("is running");
+        assert_eq!(task.check().expect_err("was killed").message(), "too slow");
+    }
+    for id in ["t20", "t30"] {
+        client.reads(&format!(r#"killed {id} after 0.0s in "init""#)).await;
+    }
+    client.reads(&format!("{token}: 2 killed, 1 ended by themselves")).await;
+    other.check().expect("nobody killed it");
+    assert!(tasks.iter().flatten().all(|task| task.check().is_ok()));
+
+    client.types(&format!("kill {token}\naudit\n")).await;
+    client.reads(&format!("no such set '{token}': kill where <expression> shows one, for 60 s")).await;
+    for id in ["t20", "t30"] {
+        let line = client.line().await.expect("a record");
+        assert!(line.ends_with(&format!(r#"Z amy at 127.0.0.1:7: {id} "too slow": killed after 0.0s"#)), "{line}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_is_good_for_a_minute_and_of_one_session() {
+    let (list, tasks) = requests(1);
+    let service = service_of(&list);
+    let mut client = connect_through(1 << 20, &service);
+    let mut other = connect_through(1 << 20, &service);
+    client.types("kill where id=t0\nkill where id=t1\ndelay 1h\n").await;
+    let first = token(&mut client).await;
+    client.reads("nobody: no task matches").await;
+    other.types(&format!("kill {first} x\n")).await;
+    other.first_frame(1).await;
+    other.reads(&format!("no such set '{first}': kill where <expression> shows one, for 60 s")).await;
+    time::advance(59 * SECOND).await;
+    client.types("kill where id=t0\n").await;
+    let second = token(&mut client).await;
+    time::advance(2 * SECOND).await;
+    client.types(&format!("kill {first} x\n")).await;
+    client.reads_up_to(&format!("no such set '{first}': kill where <expression> shows one, for 60 s")).await;
+    tasks[0].check().expect("nobody killed it");
+    client.types(&format!("kill {} x\n", second.to_uppercase())).await;
+    client.reads("killing 1 of 1").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_member_of_a_set_has_one_outcome_and_those_that_stay_are_counted_at_the_end() {
+    let list = ProcList::new();
+    let [a, b, c, d] = ["a", "b", "c", "d"].map(|id| list.start(id));
+    let d = d.forbid_kill();
+    let mut client = connect(&list);
+    client.first_frame(4).await;
+    client.types("kill c first\nkill where status=init\n").await;
+    client.reads(r#"killing c in "init""#).await;
+    let token = token(&mut client).await;
+    client.types(&format!("kill {token}\nquit\n")).await;
+    client.reads("killing 2 of 4").await;
+    client.reads(r#"already killing c: "first""#).await;
+    client.reads("forbidden: d may not be killed").await;
+    a.check().expect_err("was killed");
+    drop(a);
+    client.reads(r#"killed a after 0.0s in "init""#).await;
+    drop(b);
+    client.reads("b ended by itself before the kill reached it").await;
+    client.reads(r#"c is still running 5s after the kill, in "init": it stops at its next kill point"#).await;
+    client.reads(&format!("{token}: 1 killed, 1 ended by themselves, 1 may not be killed, 1 still running")).await;
+    client.reads_the_end().await;
+    drop((c, d));
+}
+
+/// What has been drawn by now, as text: the escape sequences of a screen taken away.
+async fn drawn(client: &mut Client, up_to: &str) -> String {
+    let mut text = String::new();
+    while !text.ends_with(up_to) {
+        let byte = time::timeout(120 * SECOND, client.reader.read_u8()).await.expect("something is drawn");
+        text.push(char::from(byte.expect("the pipe is whole")));
+    }
+    text
+}
+
+#[tokio::test(start_paused = true)]
+async fn top_draws_in_place_and_leaves_the_input_line_alone() {
+    let (list, _tasks) = requests(30);
+    let mut client = connect(&list);
+    client.first_frame(30).await;
+    client.types("top 2 40\n").await;
+    let first = drawn(&mut client, "\x1b8").await;
+    assert!(first.starts_with("\x1b[2J\x1b[1;1H\x1b7\x1b[3;1Hid  status  "), "{first:?}");
+    assert!(first.contains("\x1b[5;1Ht1 ") && first.contains("\x1b[6;1H... 28 more (limit 2)\x1b[K\x1b8"), "{first:?}");
+    let second = drawn(&mut client, "\x1b8").await;
+    assert!(second.starts_with("\x1b7\x1b[3;1H") && !second.contains('\n'), "{second:?}");
+    assert_eq!(client.now(), 3 * SECOND);
+
+    // A reply stands on row 2, the cursor is back on the empty row 1.
+    client.types("kill x\n").await;
+    let reply = drawn(&mut client, "\x1b8").await;
+    assert_eq!(reply, "\x1b[2;1H\x1b[K\x1b[1;1H\x1b[K\x1b7\x1b[2;1Hno such process 'x'\x1b[K\x1b8");
+
+    // Several lines take the place of the table until they have been read.
+    client.types("stats\n").await;
+    let stats = drawn(&mut client, "table\x1b[K\x1b8").await;
+    assert!(stats.contains("\x1b[3;1Hrunning ") && stats.contains("more lines: plain shows"), "{stats:?}");
+    client.types("\n").await;
+    assert!(drawn(&mut client, "\x1b8").await.contains("\x1b[3;1Hid  status  "));
+    assert_eq!(client.now(), 3 * SECOND);
+
+    client.types("json\n").await;
+    assert!(drawn(&mut client, "\x1b8").await.contains("json is for a pipe: type plain before it"));
+    client.types("plain\n").await;
+    assert!(drawn(&mut client, "\x1b[2J\x1b[1;1H").await.starts_with("\x1b[2;1H"));
+    assert_eq!(client.frame(30).await.len(), 30);
+    client.types("top\nquit\n").await;
+    drawn(&mut client, "\x1b[25;1H\n").await;
+    client.reads_the_end().await;
 }

@@ -74,6 +74,13 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
         self.last_reply = Some(Instant::now());
     }
 
+    /// A reply that is drawn and not a line.
+    pub(crate) fn draw(&mut self, drawn: &str) {
+        self.owe();
+        self.replies.extend_from_slice(drawn.as_bytes());
+        self.last_reply = Some(Instant::now());
+    }
+
     fn owe(&mut self) {
         if self.is_empty() {
             self.progress = Instant::now();

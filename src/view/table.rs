@@ -1,21 +1,20 @@
 //! Table: rows as aligned text. Adds `ProcList::contents`.
 
-use std::fmt::Write as _;
-use std::io::Write as _;
+use std::fmt::Write;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tabwriter::TabWriter;
-
-use crate::entry::Cells;
+use crate::duration;
+use crate::entry::{Entry, Facts};
 use crate::escape::{self, CELL, Form};
-use crate::list::{BUILT_IN, Oldest, ProcList};
-
-/// How many rows a table shows unless told otherwise.
-pub(crate) const LIMIT: usize = 1000;
+use crate::list::ProcList;
+use crate::view::field::{Cell, Field};
+use crate::view::grid::align;
+use crate::view::{LIMIT, Selection, View};
 
 impl ProcList {
-    /// The table as text, as a client at netcat sees it: at most 1,000 rows,
-    /// longest running first.
+    /// The table as text, as a client at netcat sees it who may not kill: at
+    /// most 1,000 rows, longest running first, and secrets are `***`.
     ///
     /// ```
     /// let list = pm::ProcList::new();
@@ -28,92 +27,135 @@ impl ProcList {
     /// assert!(lines.next().unwrap().starts_with("req1  init    0.0"));
     /// ```
     pub fn contents(&self) -> String {
-        render(self, LIMIT)
+        self.table(LIMIT)
     }
 
     /// The same with as many rows as `limit` says: for a log, or a crash report.
     pub fn table(&self, limit: usize) -> String {
-        render(self, limit)
+        render(self, &View::of_all(limit, false))
     }
 }
 
-/// The table of the `limit` longest running tasks.
-pub(crate) fn render(list: &ProcList, limit: usize) -> String {
-    let columns = list.columns();
-    let Oldest { tasks, total } = list.oldest(limit);
+/// The table of what `view` shows.
+pub(crate) fn render(list: &ProcList, view: &View) -> String {
     let now = Instant::now();
-    let shown = tasks.len();
-
-    // The first row is the oldest, so its time is the widest.
-    let mut time = String::new();
-    if let Some(oldest) = tasks.first() {
-        push_seconds(&mut time, now.saturating_duration_since(oldest.started()));
-    }
-    let time_width = time.len().max("time".len());
-
-    let mut text = String::with_capacity(64 * (shown + 1));
-    push_header(&mut text, &columns, time_width);
-    let mut cells = Cells::default();
-    for task in tasks {
-        let Some(killed_at) = task.read(&columns, &mut cells) else { continue };
-        escape::push(&mut text, task.id(), Form::Id, usize::MAX);
-        let mut cells = cells.iter();
-        text.push('\t');
-        escape::push(&mut text, cells.next().unwrap_or_default(), Form::Plain, CELL);
-        if let Some(at) = killed_at {
-            let seconds = now.saturating_duration_since(at).as_secs_f64();
-            let written = write!(text, " (killing {seconds:.1}s)");
-            debug_assert!(written.is_ok());
-        }
-        time.clear();
-        push_seconds(&mut time, now.saturating_duration_since(task.started()));
-        text.push('\t');
-        text.extend(std::iter::repeat_n(' ', time_width.saturating_sub(time.len())));
-        text.push_str(&time);
-        for cell in cells {
-            text.push('\t');
-            escape::push(&mut text, cell, Form::Plain, CELL);
-        }
-        text.push('\n');
-    }
-    let mut table = align(text);
-    if shown < total {
-        let written = writeln!(table, "... {} more (limit {limit})", total - shown);
-        debug_assert!(written.is_ok());
-    }
+    let Selection { tasks, total } = view.select(list, now);
+    let mut table = rows(&fields(list, view), &tasks, now, view.reveal);
+    push_rest(&mut table, tasks.len(), total);
     table
 }
 
-fn push_header(text: &mut String, columns: &[String], time_width: usize) {
-    let [id, status, time] = BUILT_IN;
-    let written = write!(text, "{id}\t{status}\t{time:>time_width$}");
-    debug_assert!(written.is_ok());
-    for name in columns {
-        text.push('\t');
-        escape::push(text, name, Form::Plain, CELL);
+/// Says how many rows of `total` are not shown.
+pub(crate) fn push_rest(table: &mut String, shown: usize, total: usize) {
+    if shown < total {
+        let written = writeln!(table, "... {} more (limit {shown})", total - shown);
+        debug_assert!(written.is_ok(), "a String takes whatever is written to it");
     }
+}
+
+/// The columns of a view.
+pub(crate) fn fields(list: &ProcList, view: &View) -> Vec<Field> {
+    view.columns.clone().unwrap_or_else(|| {
+        let built_in = [Field::Id, Field::Status, Field::Time];
+        built_in.into_iter().chain(list.columns().iter().cloned().map(Field::Column)).collect()
+    })
+}
+
+/// A header and a row for each of `tasks` that is still running.
+pub(crate) fn rows(fields: &[Field], tasks: &[Arc<Entry>], now: Instant, reveal: bool) -> String {
+    let widths: Vec<usize> = fields.iter().map(|field| time_width(field, tasks, now)).collect();
+    let mut text = String::with_capacity(64 * (tasks.len() + 1));
+    for (field, width) in fields.iter().zip(&widths) {
+        let name = escape::echo(field.name()).to_string();
+        let written = write!(text, "{name:>width$}\t");
+        debug_assert!(written.is_ok(), "a String takes whatever is written to it");
+    }
+    end_row(&mut text);
+    let mut cells = Cells::default();
+    for task in tasks {
+        if task.look(|facts| cells.read(fields, facts, now, reveal)).is_none() {
+            continue;
+        }
+        for ((field, width), cell) in fields.iter().zip(&widths).zip(cells.iter()) {
+            match (field, cell) {
+                (Field::Id, cell) => escape::push(&mut text, cell.text, Form::Id, usize::MAX),
+                (Field::Time | Field::InStatus, cell) => push_right(&mut text, cell.time, *width),
+                (_, cell) => escape::push(&mut text, cell.text, Form::Plain, CELL),
+            }
+            if let (Field::Status, Some(since)) = (field, cells.killing) {
+                let written = write!(text, " (killing {:.1}s)", since.as_secs_f64());
+                debug_assert!(written.is_ok(), "a String takes whatever is written to it");
+            }
+            text.push('\t');
+        }
+        end_row(&mut text);
+    }
+    align(&text)
+}
+
+/// How wide the times of a column are; 0 if it holds texts.
+fn time_width(field: &Field, tasks: &[Arc<Entry>], now: Instant) -> usize {
+    let longest = match field {
+        Field::Time => tasks.iter().map(|task| now.saturating_duration_since(task.started())).max(),
+        Field::InStatus => {
+            let in_status = |task: &Arc<Entry>| task.look(|facts| now.saturating_duration_since(facts.entered));
+            tasks.iter().filter_map(in_status).max()
+        }
+        Field::Id | Field::Status | Field::Column(_) => return 0,
+    };
+    longest.map_or(0, |longest| duration::seconds(longest).len()).max(field.name().len())
+}
+
+fn push_right(text: &mut String, time: Duration, width: usize) {
+    let from = text.len();
+    duration::push_seconds(text, time);
+    let missing = width.saturating_sub(text.len() - from);
+    text.insert_str(from, &" ".repeat(missing));
+}
+
+/// A row ends in the end of its last cell.
+fn end_row(text: &mut String) {
+    text.pop();
     text.push('\n');
 }
 
-/// Seconds with four decimals, cut and not rounded: a clock shows what has passed.
-fn push_seconds(text: &mut String, time: Duration) {
-    let written = write!(text, "{}.{:04}", time.as_secs(), time.subsec_micros() / 100);
-    debug_assert!(written.is_ok());
+/// What one row shows, copied: that is all that is done under the lock of an
+/// entry. The texts lie one after the other in a buffer that serves all rows.
+#[derive(Default)]
+struct Cells {
+    text: String,
+    /// Where each text ends, and the time that stands in its place.
+    ends: Vec<(usize, Duration)>,
+    /// For how long the task has been being killed.
+    killing: Option<Duration>,
 }
 
-/// Lines of cells that end at tabs, as lines of cells in columns.
-fn align(cells: String) -> String {
-    let mut writer = TabWriter::new(Vec::with_capacity(cells.len() * 2)).minwidth(0).padding(2);
-    let written = writer.write_all(cells.as_bytes());
-    debug_assert!(written.is_ok(), "a Vec takes whatever is written to it");
-    let bytes = writer.into_inner().unwrap_or_default();
-    // The writer fills empty cells at the end of a line with blanks.
-    let mut table = String::with_capacity(bytes.len());
-    for line in String::from_utf8_lossy(&bytes).lines() {
-        table.push_str(line.trim_end_matches(' '));
-        table.push('\n');
+#[derive(Clone, Copy)]
+struct Shown<'a> {
+    text: &'a str,
+    time: Duration,
+}
+
+impl Cells {
+    fn read(&mut self, fields: &[Field], facts: &Facts<'_>, now: Instant, reveal: bool) {
+        self.text.clear();
+        self.ends.clear();
+        self.killing = facts.kill.map(|kill| now.saturating_duration_since(kill.at));
+        for field in fields {
+            let mut time = Duration::ZERO;
+            match field.cell(facts, now, reveal) {
+                Cell::Text(text) => self.text.push_str(text),
+                Cell::Time(passed) => time = passed,
+                Cell::Missing => self.text.push_str(field.mask(facts)),
+            }
+            self.ends.push((self.text.len(), time));
+        }
     }
-    table
+
+    fn iter(&self) -> impl Iterator<Item = Shown<'_>> {
+        let starts = [0].into_iter().chain(self.ends.iter().map(|(end, _)| *end));
+        starts.zip(&self.ends).map(|(start, &(end, time))| Shown { text: &self.text[start..end], time })
+    }
 }
 
 #[cfg(test)]
@@ -122,6 +164,7 @@ mod tests {
     use unicode_width::UnicodeWidthStr;
 
     use super::*;
+    use crate::view::field::Fields;
 
     /// The table of `list`, its times replaced by `0.0000`, is `expected`.
     fn shows(list: &ProcList, expected: &str) {
@@ -191,7 +234,7 @@ mod tests {
     fn rows_over_the_limit_are_counted() {
         let list = ProcList::new();
         let tasks: Vec<_> = (0..10).map(|n| list.start(format!("t{n}"))).collect();
-        let table = render(&list, 3);
+        let table = list.table(3);
         assert_eq!(table.lines().count(), 5);
         assert!(table.ends_with("\n... 7 more (limit 3)\n"), "{table}");
         drop(tasks);
@@ -217,10 +260,24 @@ mod tests {
     }
 
     #[test]
-    fn the_widest_time_makes_the_column() {
-        let mut text = String::new();
-        push_seconds(&mut text, Duration::from_nanos(12_345_678_999_999));
-        assert_eq!(text, "12345.6789");
+    fn a_view_chooses_its_columns_and_times_stand_to_the_right() {
+        let list = ProcList::new();
+        list.set_cols(["host", "uri"]);
+        let _task = list.start("a").col("uri", "/");
+        let columns = ["in_status", "uri", "id"].map(|name| Fields::of(&list, true).find(name).expect("a column"));
+        let view = View { columns: Some(columns.into()), ..View::of_all(10, true) };
+        assert_eq!(timeless(&render(&list, &view).replace("   0.0", "0.0")), "in_status  uri  id\n0.0000  /    a\n");
+    }
+
+    #[test]
+    fn a_secret_is_shown_to_who_may_see_it() {
+        let list = ProcList::new();
+        list.set_cols(["token"]);
+        let task = list.start("a").secret_col("token", "8e2b");
+        assert!(list.contents().ends_with("  ***\n"));
+        assert!(render(&list, &View::of_all(10, true)).ends_with("  8e2b\n"));
+        task.set_col("token", "77");
+        assert!(list.contents().ends_with("  ***\n"), "a new value is a secret too");
     }
 
     /// Where the columns after `time` begin, in display columns, read off the

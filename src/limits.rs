@@ -1,0 +1,61 @@
+//! Limits: how much one task may hold, and counts of what was over.
+
+use std::borrow::Cow;
+
+use crate::escape;
+
+/// The longest id, in bytes.
+pub(crate) const ID: usize = 256;
+
+/// The longest status, in bytes.
+pub(crate) const STATUS: usize = 256;
+
+/// The longest name of a column, in bytes.
+pub(crate) const NAME: usize = 256;
+
+/// The longest value of a column, in bytes.
+pub(crate) const VALUE: usize = 1024;
+
+/// The longest message that a kill carries, in bytes.
+pub(crate) const MESSAGE: usize = 512;
+
+/// How many columns a task may have.
+pub(crate) const COLUMNS: usize = 32;
+
+/// How often something was cut with `…`, or left out.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cuts {
+    pub(crate) ids: u64,
+    pub(crate) statuses: u64,
+    pub(crate) values: u64,
+    pub(crate) messages: u64,
+    /// Columns that a task had no room for.
+    pub(crate) columns: u64,
+}
+
+impl Cuts {
+    pub(crate) fn add(&mut self, other: &Cuts) {
+        self.ids += other.ids;
+        self.statuses += other.statuses;
+        self.values += other.values;
+        self.messages += other.messages;
+        self.columns += other.columns;
+    }
+}
+
+/// `text`, cut to `bytes` with `…`. Owned only if it was cut or had been before.
+#[inline]
+pub(crate) fn cut(text: Cow<'_, str>, bytes: usize) -> Cow<'_, str> {
+    if text.len() <= bytes {
+        return text;
+    }
+    let mut text = text.into_owned();
+    escape::shorten(&mut text, bytes);
+    text.into()
+}
+
+/// The part of a column's name that counts: two that begin alike for that long are one.
+#[inline]
+pub(crate) fn name(name: &str) -> &str {
+    if name.len() <= NAME { name } else { &name[..name.floor_char_boundary(NAME)] }
+}

@@ -1,0 +1,84 @@
+//! Answer: what a question about the whole list is answered.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::audit::Audit;
+use crate::entry::Entry;
+use crate::escape;
+use crate::list::ProcList;
+use crate::session::command::Question;
+use crate::session::kills::MOST;
+use crate::view::expr::Expr;
+use crate::view::field::{Field, Fields};
+use crate::view::{Selection, View, detail, endings, groups, json, stats, table};
+
+/// How many victims `kill where` prints.
+const VICTIMS: usize = 50;
+
+pub(crate) enum Answer {
+    /// Whole lines.
+    Lines(String),
+    /// One printout, in the place of a frame.
+    Frame(String),
+    /// Somebody to be killed: the table of them, and how many more there are.
+    Victims { table: String, victims: Vec<Arc<Entry>>, total: usize },
+    /// The question was at fault.
+    Fault(String),
+}
+
+/// What may be asked about.
+pub(crate) struct Context {
+    pub(crate) view: View,
+    pub(crate) audit: Arc<Audit>,
+    pub(crate) clients: usize,
+}
+
+pub(crate) fn answer(question: &Question, list: &ProcList, context: &Context) -> Answer {
+    let Context { view, audit, clients } = context;
+    match question {
+        Question::By(name) => match Fields::of(list, view.reveal).find(name) {
+            Ok(field) if field.is_time() => {
+                Answer::Fault(format!("invalid column '{}': by counts texts that are equal", field.name()))
+            }
+            Ok(field) => Answer::Frame(groups::render(list, view, &field)),
+            Err(why) => Answer::Fault(format!("invalid column '{}': {why}", escape::echo(name))),
+        },
+        Question::Show(name) => match detail::render(list, name, view.reveal) {
+            Some(text) => Answer::Lines(text),
+            None => Answer::Lines(format!("no such process '{}'\n", escape::echo(name))),
+        },
+        Question::Done(n) => Answer::Lines(endings::done(list, *n, view.reveal)),
+        Question::Slow(n) => Answer::Lines(endings::slow(list, *n, view.reveal)),
+        Question::Stats => Answer::Lines(stats::render(list, *clients)),
+        Question::Audit => Answer::Lines(audit.render()),
+        Question::Json => Answer::Lines(json::render(list, view)),
+        Question::KillWhere(text) => match Expr::parse(text, &Fields::of(list, view.reveal)) {
+            Ok(filter) => victims(list, filter, view),
+            Err(invalid) => Answer::Fault(invalid.to_string()),
+        },
+    }
+}
+
+/// The oldest tasks for which `filter` holds, as the columns of `view` show them.
+fn victims(list: &ProcList, filter: Expr, view: &View) -> Answer {
+    let now = Instant::now();
+    // Whoever is to be killed must have a name.
+    let mut columns = view.columns.clone();
+    if let Some(columns) = columns.as_mut().filter(|columns| !columns.contains(&Field::Id)) {
+        columns.insert(0, Field::Id);
+    }
+    let all = View { filter: Some(filter), sort: None, limit: MOST, columns, reveal: view.reveal };
+    let Selection { tasks: victims, total } = all.select(list, now);
+    if victims.is_empty() {
+        return Answer::Lines("nobody: no task matches\n".to_string());
+    }
+    let shown = &victims[..victims.len().min(VICTIMS)];
+    let mut table = table::rows(&table::fields(list, &all), shown, now, view.reveal);
+    if shown.len() < total {
+        let written = writeln!(table, "... {} more", total - shown.len());
+        debug_assert!(written.is_ok(), "a String takes whatever is written to it");
+    }
+    Answer::Victims { table, victims, total }
+}

@@ -1,0 +1,147 @@
+//! Screen: `top`. Frames drawn in place on a cooked terminal, without touching what is being typed.
+//!
+//! The terminal echoes what is typed on row 1 by itself, and its saved cursor
+//! (ESC 7, ESC 8) includes that echo. So each thing drawn saves the cursor,
+//! addresses its rows and restores it. Nothing here outlives a ^C: no mode is
+//! switched, no region set, no question asked.
+
+use unicode_width::UnicodeWidthChar;
+
+use crate::session::command::Size;
+
+/// The row on which replies stand: below the input, above the table.
+const REPLY: usize = 2;
+
+/// The row of the table's header.
+const TABLE: usize = 3;
+
+/// The most that is written at a time.
+const WRITE: usize = 16 * 1024;
+
+/// What it takes to address a row and clear its end, at most.
+const ADDRESS: usize = "\x1b[999;1H\x1b[K".len();
+
+/// Back at the beginning of an empty input line, with the last reply gone.
+pub(crate) const INPUT: &str = "\x1b[2;1H\x1b[K\x1b[1;1H\x1b[K";
+
+/// An empty screen, the cursor on the input line.
+pub(crate) const CLEAR: &str = "\x1b[2J\x1b[1;1H";
+
+pub(crate) struct Screen {
+    size: Size,
+}
+
+impl Screen {
+    pub(crate) fn new(size: Size) -> Self {
+        Screen { size }
+    }
+
+    /// How many rows of the table there is room for.
+    pub(crate) fn rows(&self) -> usize {
+        self.size.rows
+    }
+
+    /// A table, or some other text of several lines, in the place of the table.
+    pub(crate) fn table(&self, text: &str) -> String {
+        // A header, the rows, and how many more there are.
+        let height = self.size.rows + 2;
+        let (lines, unseen) = (text.lines(), text.lines().count().saturating_sub(height));
+        let mut shown: Vec<String> = lines.take(height).map(|line| self.clip(line)).collect();
+        if unseen > 0 {
+            shown[height - 1] = self.clip(&format!("... {} more lines: plain shows them", unseen + 1));
+        }
+        shown.resize(height, String::new());
+        self.draw(TABLE, &shown)
+    }
+
+    /// A reply of one line.
+    pub(crate) fn reply(&self, line: &str) -> String {
+        self.draw(REPLY, &[self.clip(line)])
+    }
+
+    /// The cursor below it all, for who leaves.
+    pub(crate) fn below(&self) -> String {
+        format!("\x1b[{};1H\n", TABLE + self.size.rows + 2)
+    }
+
+    fn draw(&self, top: usize, lines: &[String]) -> String {
+        let mut text = String::from("\x1b7");
+        let mut room = WRITE - "\x1b7\x1b8".len() - lines.len() * ADDRESS;
+        for (row, line) in (top..).zip(lines) {
+            text.push_str(&format!("\x1b[{row};1H"));
+            if line.len() <= room {
+                room -= line.len();
+                text.push_str(line);
+            }
+            text.push_str("\x1b[K");
+        }
+        text.push_str("\x1b8");
+        text
+    }
+
+    /// `line`, cut by display width. It is not left to the terminal, which
+    /// would go on in the next row.
+    fn clip(&self, line: &str) -> String {
+        let width = self.size.width;
+        let (mut used, mut cut) = (0, 0);
+        for (at, c) in line.char_indices() {
+            used += c.width().unwrap_or(0);
+            if used > width {
+                return format!("{}…", &line[..cut]);
+            }
+            if used < width {
+                cut = at + c.len_utf8();
+            }
+        }
+        line.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use unicode_width::UnicodeWidthStr;
+
+    use super::*;
+
+    fn screen(rows: usize, width: usize) -> Screen {
+        Screen::new(Size { rows, width })
+    }
+
+    #[test]
+    fn a_table_is_drawn_from_row_3_and_the_rows_below_are_cleared() {
+        assert_eq!(
+            screen(2, 20).table("id  status\na   init\n"),
+            "\x1b7\x1b[3;1Hid  status\x1b[K\x1b[4;1Ha   init\x1b[K\x1b[5;1H\x1b[K\x1b[6;1H\x1b[K\x1b8"
+        );
+        assert_eq!(screen(2, 20).reply("no such process 'x'"), "\x1b7\x1b[2;1Hno such process 'x'\x1b[K\x1b8");
+    }
+
+    #[test]
+    fn what_has_no_room_is_cut_and_said() {
+        let text: String = (0..10).map(|n| format!("line {n}\n")).collect();
+        let drawn = screen(2, 40).table(&text);
+        assert!(drawn.contains("line 2\x1b[K") && !drawn.contains("line 3"), "{drawn:?}");
+        assert!(drawn.contains("... 7 more lines: plain shows them"), "{drawn:?}");
+        assert_eq!(screen(1, 20).clip(&"x".repeat(21)), format!("{}…", "x".repeat(19)));
+        assert_eq!(screen(1, 20).clip(&"漢".repeat(11)), format!("{}…", "漢".repeat(9)));
+    }
+
+    proptest! {
+        #[test]
+        fn one_write_is_enough_and_nothing_is_wider_than_the_screen(
+            rows in 1_usize..=200, width in 20_usize..=500, line in "\\PC{0,600}", lines in 0_usize..300,
+        ) {
+            let text = format!("{line}\n").repeat(lines);
+            let drawn = screen(rows, width).table(&text);
+            prop_assert!(drawn.len() <= WRITE, "{}", drawn.len());
+            prop_assert!(screen(rows, width).clip(&line).width() <= width);
+            let drawn = drawn.strip_prefix("\x1b7").and_then(|drawn| drawn.strip_suffix("\x1b8")).expect("saved and restored");
+            for (row, piece) in (3..).zip(drawn.split("\x1b[K").filter(|piece| !piece.is_empty())) {
+                let address = format!("\x1b[{row};1H");
+                prop_assert!(piece.starts_with(&address));
+                prop_assert!(!piece[1..].contains(char::is_control));
+            }
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! View: what one client wants to see: which tasks, in which order, how many, which columns.
+
+pub(crate) mod detail;
+pub(crate) mod endings;
+pub(crate) mod expr;
+pub(crate) mod field;
+mod grid;
+pub(crate) mod groups;
+pub(crate) mod json;
+pub(crate) mod stats;
+pub(crate) mod table;
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+use std::time::Instant;
+
+use compact_str::CompactString;
+
+use crate::entry::{Entry, Facts};
+use crate::list::ProcList;
+use expr::Expr;
+use field::{Cell, Field};
+
+/// How many rows a table shows unless told otherwise.
+pub(crate) const LIMIT: usize = 1000;
+
+/// What is to be seen of a list. Clients with equal views share their frames.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct View {
+    /// Which tasks; all of them if there is none.
+    pub(crate) filter: Option<Expr>,
+    /// In which order; longest running first if there is none.
+    pub(crate) sort: Option<Sort>,
+    /// How many rows.
+    pub(crate) limit: usize,
+    /// Which columns; the program's if there are none.
+    pub(crate) columns: Option<Vec<Field>>,
+    /// Secrets are shown.
+    pub(crate) reveal: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Sort {
+    pub(crate) field: Field,
+    pub(crate) descending: bool,
+}
+
+/// The tasks that a view shows.
+pub(crate) struct Selection {
+    /// In the order of the view.
+    pub(crate) tasks: Vec<Arc<Entry>>,
+    /// How many the view would show without its limit.
+    pub(crate) total: usize,
+}
+
+impl View {
+    pub(crate) fn of_all(limit: usize, reveal: bool) -> Self {
+        View { filter: None, sort: None, limit, columns: None, reveal }
+    }
+
+    /// Whether it shows this task, if there is room.
+    pub(crate) fn shows(&self, task: &Facts<'_>, now: Instant) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.holds(task, now, self.reveal))
+    }
+
+    /// The tasks of `list` that this shows at `now`.
+    pub(crate) fn select(&self, list: &ProcList, now: Instant) -> Selection {
+        let mut tasks = list.entries();
+        if self.filter.is_some() {
+            tasks.retain(|task| task.look(|facts| self.shows(facts, now)) == Some(true));
+        }
+        let total = tasks.len();
+        match &self.sort {
+            None => first(&mut tasks, self.limit, |a, b| a.by_age(b)),
+            Some(sort) => {
+                let mut keyed: Vec<_> =
+                    tasks.drain(..).filter_map(|task| Some((sort.key(&task, now, self.reveal)?, task))).collect();
+                first(&mut keyed, self.limit, |(a, x), (b, y)| sort.order(a, b).then_with(|| x.id().cmp(y.id())));
+                tasks.extend(keyed.into_iter().map(|(_, task)| task));
+            }
+        }
+        Selection { tasks, total }
+    }
+}
+
+/// Leaves the first `limit` of `items`, in order.
+fn first<T>(items: &mut Vec<T>, limit: usize, order: impl Fn(&T, &T) -> Ordering) {
+    if limit < items.len() {
+        if limit > 0 {
+            items.select_nth_unstable_by(limit - 1, &order);
+        }
+        items.truncate(limit);
+    }
+    items.sort_unstable_by(&order);
+}
+
+/// What a task is sorted by. Numbers come before texts.
+#[derive(Debug, PartialEq)]
+enum Key {
+    Number(f64),
+    Text(CompactString),
+    Missing,
+}
+
+impl Sort {
+    /// `None` if the task has ended.
+    fn key(&self, task: &Entry, now: Instant, reveal: bool) -> Option<Key> {
+        task.look(|facts| match self.field.cell(facts, now, reveal) {
+            Cell::Time(time) => Key::Number(time.as_secs_f64()),
+            Cell::Missing | Cell::Text("") => Key::Missing,
+            Cell::Text(text) => expr::parse_number(text).map_or_else(|| Key::Text(text.into()), Key::Number),
+        })
+    }
+
+    fn order(&self, a: &Key, b: &Key) -> Ordering {
+        let order = match (a, b) {
+            // A task without a value is the last one, whichever way it goes.
+            (Key::Missing, Key::Missing) => return Ordering::Equal,
+            (Key::Missing, _) => return Ordering::Greater,
+            (_, Key::Missing) => return Ordering::Less,
+            (Key::Number(a), Key::Number(b)) => a.total_cmp(b),
+            (Key::Text(a), Key::Text(b)) => a.cmp(b),
+            (Key::Number(_), Key::Text(_)) => Ordering::Less,
+            (Key::Text(_), Key::Number(_)) => Ordering::Greater,
+        };
+        if self.descending { order.reverse() } else { order }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::field::Fields;
+    use super::*;
+
+    fn ids(list: &ProcList, view: &View) -> Vec<String> {
+        view.select(list, Instant::now()).tasks.iter().map(|task| task.id().to_string()).collect()
+    }
+
+    fn sorted(list: &ProcList, column: &str, descending: bool) -> Vec<String> {
+        let field = Fields::of(list, true).find(column).expect("a column");
+        ids(list, &View { sort: Some(Sort { field, descending }), ..View::of_all(1000, true) })
+    }
+
+    #[test]
+    fn the_oldest_are_chosen_and_ordered() {
+        let list = ProcList::new();
+        let tasks: Vec<_> = (0..100).map(|n| list.start(format!("t{n}"))).collect();
+        let oldest = |limit| ids(&list, &View::of_all(limit, true));
+        assert_eq!(oldest(3), ["t0", "t1", "t2"]);
+        assert_eq!(oldest(1000), (0..100).map(|n| format!("t{n}")).collect::<Vec<_>>());
+        let none = View::of_all(0, true).select(&list, Instant::now());
+        assert_eq!((none.tasks.len(), none.total), (0, 100));
+        drop(tasks);
+    }
+
+    #[test]
+    fn numbers_are_sorted_as_numbers_before_texts_and_what_is_missing_is_last() {
+        let list = ProcList::new();
+        list.set_cols(["bytes"]);
+        let values = [("e", "x"), ("c", "9"), ("d", "-"), ("b", "10"), ("a", "1e1"), ("f", "-3.5")];
+        let tasks: Vec<_> = values.map(|(id, bytes)| list.start(id).col("bytes", bytes)).into();
+        let (z, y) = (list.start("z"), list.start("y").col("bytes", ""));
+        assert_eq!(sorted(&list, "bytes", false), ["f", "c", "a", "b", "d", "e", "y", "z"]);
+        assert_eq!(sorted(&list, "bytes", true), ["e", "d", "a", "b", "c", "f", "y", "z"]);
+        drop((tasks, z, y));
+    }
+
+    #[test]
+    fn a_limit_keeps_the_first_in_the_order_of_the_view() {
+        let list = ProcList::new();
+        let tasks: Vec<_> = (0..50).map(|n| list.start(format!("t{n:02}"))).collect();
+        let sort = Some(Sort { field: Field::Id, descending: true });
+        assert_eq!(ids(&list, &View { sort, ..View::of_all(2, true) }), ["t49", "t48"]);
+        assert_eq!(sorted(&list, "time", true)[..2], ["t00", "t01"]);
+        assert_eq!(sorted(&list, "in_status", false)[..2], ["t49", "t48"]);
+        drop(tasks);
+    }
+}

@@ -1,0 +1,115 @@
+//! Endings: `done` and `slow`. The tasks that ended last, and the slowest of all that ended.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::duration::seconds;
+use crate::entry::{Entry, Facts};
+use crate::escape;
+use crate::list::ProcList;
+use crate::proc::Outcome;
+use crate::view::field::{Cell, Field, Fields};
+use crate::view::grid::Grid;
+
+/// The `n` tasks that ended last, the last one first.
+pub(crate) fn done(list: &ProcList, n: usize, reveal: bool) -> String {
+    let mut entries = list.last_finished();
+    entries.sort_by_cached_key(|entry| Reverse(entry.look_back(ended)));
+    render(list, &entries[..n.min(entries.len())], reveal)
+}
+
+/// The `n` slowest of those that ended, the slowest first.
+pub(crate) fn slow(list: &ProcList, n: usize, reveal: bool) -> String {
+    let mut entries = list.slowest_finished();
+    entries.sort_by_cached_key(|entry| Reverse(entry.look_back(ran)));
+    render(list, &entries[..n.min(entries.len())], reveal)
+}
+
+fn ended(facts: &Facts<'_>) -> Option<Instant> {
+    facts.end.map(|(_, at)| at)
+}
+
+fn ran(facts: &Facts<'_>) -> Duration {
+    ended(facts).map_or(Duration::ZERO, |at| at.saturating_duration_since(facts.started))
+}
+
+fn render(list: &ProcList, entries: &[Arc<Entry>], reveal: bool) -> String {
+    let now = Instant::now();
+    let columns: Vec<Field> = Fields::of(list, reveal).columns().collect();
+    let mut header: Vec<String> = ["id", "status", ">time", ">ago", "outcome"].map(String::from).into();
+    header.extend(columns.iter().map(|column| escape::echo(column.name()).to_string()));
+    header.push("message".to_string());
+    let mut grid = Grid::new(header.iter().map(String::as_str));
+    for entry in entries {
+        let (mut row, cells) = entry.look_back(|facts| {
+            let ago = ended(facts).map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+            let (outcome, message) = match (facts.end, facts.kill) {
+                (Some((Outcome::Killed, _)), Some(kill)) => ("killed", kill.message.clone()),
+                (Some((Outcome::Aborted, _)), _) => ("aborted", String::new()),
+                _ => ("ended", String::new()),
+            };
+            let fixed = [facts.status.to_string(), seconds(ran(facts)), seconds(ago), outcome.to_string(), message];
+            let cells: Vec<String> = columns.iter().map(|column| text(column, facts, now, reveal)).collect();
+            (fixed, cells)
+        });
+        let message = std::mem::take(&mut row[4]);
+        let mut shown = vec![escape::id(entry.id()).to_string(), escape::echo(&row[0]).to_string()];
+        shown.extend(row[1..4].iter().cloned());
+        shown.extend(cells.iter().map(|cell| escape::echo(cell).to_string()));
+        shown.push(escape::plain(&message).to_string());
+        grid.push(shown);
+    }
+    grid.finish()
+}
+
+fn text(column: &Field, facts: &Facts<'_>, now: Instant, reveal: bool) -> String {
+    match column.cell(facts, now, reveal) {
+        Cell::Text(text) => text.to_string(),
+        Cell::Time(_) | Cell::Missing => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<&str> {
+        line.split_whitespace().collect()
+    }
+
+    #[test]
+    fn the_last_to_end_comes_first_with_its_outcome() {
+        let list = ProcList::new();
+        list.set_cols(["uri", "token"]);
+        let [a, b, c] =
+            ["a", "b", "c"].map(|id| list.start(id).col("uri", format!("/{id}")).secret_col("token", "8e2b"));
+        a.set_status("merging");
+        list.kill("b", "too slow").expect("is running");
+        b.check().expect_err("was killed");
+        drop((a, b));
+        std::thread::spawn(|| {
+            let _task = c;
+            std::panic::resume_unwind(Box::new("a bug"));
+        })
+        .join()
+        .expect_err("it panicked");
+        let text = done(&list, 20, true);
+        let lines: Vec<_> = text.lines().map(words).collect();
+        assert_eq!(lines[0], ["id", "status", "time", "ago", "outcome", "uri", "token", "message"]);
+        assert_eq!((lines[1][0], &lines[1][4..]), ("c", &["aborted", "/c", "8e2b"][..]));
+        assert_eq!((lines[2][0], &lines[2][4..]), ("b", &["killed", "/b", "8e2b", "too", "slow"][..]));
+        assert_eq!((&lines[3][..2], lines[3][4]), (&["a", "merging"][..], "ended"));
+        assert!(!done(&list, 20, false).contains("token") && !slow(&list, 20, false).contains("8e2b"));
+        assert_eq!(done(&list, 1, true).lines().count(), 2);
+    }
+
+    #[test]
+    fn the_slowest_come_first() {
+        let list = ProcList::new();
+        let (a, b) = (list.start("a"), list.start("b"));
+        drop((b, a));
+        let text = slow(&list, 20, true);
+        assert_eq!(text.lines().map(|line| words(line)[0]).collect::<Vec<_>>(), ["id", "a", "b"]);
+    }
+}

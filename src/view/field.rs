@@ -1,0 +1,105 @@
+//! Field: what a column is called, and what it holds for a task.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::columns::MASK;
+use crate::entry::Facts;
+use crate::escape;
+use crate::list::ProcList;
+
+/// What the table can show of a task, and a view can filter and sort by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Field {
+    Id,
+    Status,
+    Time,
+    InStatus,
+    /// A column of the program's.
+    Column(String),
+}
+
+/// What a field holds for one task.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Cell<'a> {
+    Text(&'a str),
+    Time(Duration),
+    /// The task has no such column, or it is a secret.
+    Missing,
+}
+
+impl Field {
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Field::Id => "id",
+            Field::Status => "status",
+            Field::Time => "time",
+            Field::InStatus => "in_status",
+            Field::Column(name) => name,
+        }
+    }
+
+    /// Whether it is a duration.
+    pub(crate) fn is_time(&self) -> bool {
+        matches!(self, Field::Time | Field::InStatus)
+    }
+
+    /// What stands in the table where nothing may be known.
+    pub(crate) fn mask(&self, task: &Facts<'_>) -> &'static str {
+        match self {
+            Field::Column(name) if task.columns.get(name).is_some() => MASK,
+            _ => "",
+        }
+    }
+
+    /// What may be known of this field to who sees secrets if `reveal`.
+    #[inline]
+    pub(crate) fn cell<'a>(&self, task: &Facts<'a>, now: Instant, reveal: bool) -> Cell<'a> {
+        // The time of those that have ended has stopped.
+        let now = task.end.map_or(now, |(_, at)| at);
+        match self {
+            Field::Id => Cell::Text(task.id),
+            Field::Status => Cell::Text(task.status),
+            Field::Time => Cell::Time(now.saturating_duration_since(task.started)),
+            Field::InStatus => Cell::Time(now.saturating_duration_since(task.entered)),
+            Field::Column(name) => {
+                let column = task.columns.get(name);
+                column.and_then(|column| column.known(reveal)).map_or(Cell::Missing, Cell::Text)
+            }
+        }
+    }
+}
+
+/// The fields that a client may name.
+pub(crate) struct Fields(Vec<Field>);
+
+impl Fields {
+    /// Those of `list`. A secret is an unknown column to who may not see it.
+    pub(crate) fn of(list: &ProcList, reveal: bool) -> Self {
+        let columns: Arc<[String]> = list.columns();
+        let mut fields = vec![Field::Id, Field::Status, Field::Time, Field::InStatus];
+        let visible = columns.iter().filter(|name| reveal || !list.is_secret(name));
+        fields.extend(visible.map(|name| Field::Column(name.clone())));
+        Fields(fields)
+    }
+
+    /// The field of that name.
+    ///
+    /// # Errors
+    ///
+    /// What there is instead.
+    pub(crate) fn find(&self, name: &str) -> Result<Field, String> {
+        let found = self.0.iter().find(|field| field.name() == name);
+        found.cloned().ok_or_else(|| format!("no column of that name ({})", self.names()))
+    }
+
+    /// Those that are columns of the program's.
+    pub(crate) fn columns(self) -> impl Iterator<Item = Field> {
+        self.0.into_iter().filter(|field| matches!(field, Field::Column(_)))
+    }
+
+    fn names(&self) -> String {
+        let names: Vec<_> = self.0.iter().map(|field| escape::echo(field.name()).to_string()).collect();
+        names.join(", ")
+    }
+}
