@@ -1,5 +1,19 @@
 //! Access: who may do what.
 
+#[cfg(target_os = "linux")]
+mod peer;
+mod tokens;
+#[cfg(unix)]
+mod user;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+#[cfg(unix)]
+use crate::aside::aside;
+use tokens::Tokens;
+pub(crate) use tokens::{Source, Tried};
+
 /// What a client may do. Decided when it connects, and raised by `auth`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Role {
@@ -7,4 +21,102 @@ pub(crate) enum Role {
     Nothing,
     See,
     Kill,
+}
+
+/// The rules of one server.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Access {
+    pub(crate) tokens: Tokens,
+    /// Names or numbers of users, besides its own and root.
+    pub(crate) see_users: Vec<String>,
+    pub(crate) kill_users: Vec<String>,
+    /// Nobody may kill.
+    pub(crate) read_only: bool,
+}
+
+/// Where a client comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Peer {
+    Tcp {
+        peer: SocketAddr,
+        local: SocketAddr,
+    },
+    /// The user, as the kernel says.
+    #[cfg(unix)]
+    Unix {
+        uid: u32,
+    },
+}
+
+/// A client that has been let in.
+pub(crate) struct Admitted {
+    pub(crate) role: Role,
+    /// Where it comes from and which user that is, for the audit.
+    pub(crate) who: Arc<str>,
+}
+
+impl Access {
+    /// Decides about a client that has just connected.
+    ///
+    /// # Errors
+    ///
+    /// The line that explains to it why it is turned away.
+    pub(crate) async fn admit(&self, peer: Peer) -> Result<Admitted, String> {
+        let admitted = match peer {
+            #[cfg(unix)]
+            Peer::Unix { uid } => self.admit_user(uid, "the socket".to_string()).await,
+            #[cfg(target_os = "linux")]
+            Peer::Tcp { peer, local } if peer.ip().to_canonical().is_loopback() => {
+                let uid = aside(move || peer::user(peer, local)).await;
+                match uid {
+                    Ok(Some(uid)) => self.admit_user(uid, peer.to_string()).await,
+                    Ok(None) => Err(format!("forbidden: the user at {peer} could not be found out")),
+                    Err(error) => Err(format!("forbidden: the user at {peer} could not be found out: {error}")),
+                }
+                // Behind a token it does not matter who it is; the audit notes it all the same.
+                .or_else(|refusal| if self.tokens.are_set() { Ok(self.stranger(peer)) } else { Err(refusal) })
+            }
+            Peer::Tcp { peer, .. } if self.tokens.are_set() => Ok(self.stranger(peer)),
+            // Where there is no table of connections to look into. Other
+            // addresses are not bound without a token.
+            Peer::Tcp { peer, .. } => Ok(Admitted { role: Role::Kill, who: peer.to_string().into() }),
+        }?;
+        let is_tcp = matches!(peer, Peer::Tcp { .. });
+        let role = if is_tcp && self.tokens.are_set() { Role::Nothing } else { admitted.role };
+        Ok(Admitted { role: self.cap(role), ..admitted })
+    }
+
+    fn stranger(&self, peer: SocketAddr) -> Admitted {
+        Admitted { role: Role::Nothing, who: peer.to_string().into() }
+    }
+
+    /// Decides about a user. Its name may be looked up in a directory far away.
+    #[cfg(unix)]
+    async fn admit_user(&self, uid: u32, place: String) -> Result<Admitted, String> {
+        let Access { see_users, kill_users, .. } = self.clone();
+        let (role, name) = aside(move || {
+            let name = user::name(uid);
+            (user::role(uid, name.as_deref(), user::own(), &see_users, &kill_users), name)
+        })
+        .await;
+        let user = name.map_or_else(|| format!("uid {uid}"), |name| format!("{name} (uid {uid})"));
+        match role {
+            Role::Nothing if !self.tokens.are_set() => Err(format!(
+                "forbidden: {user} may not see this processlist; its own user and root may, and whom the program names"
+            )),
+            role => Ok(Admitted { role, who: format!("{user} at {place}").into() }),
+        }
+    }
+
+    /// What a client may do who has shown `token`.
+    pub(crate) async fn auth(&self, token: String) -> Tried {
+        match self.tokens.try_one(token).await {
+            Tried::Right(role) => Tried::Right(self.cap(role)),
+            wrong => wrong,
+        }
+    }
+
+    fn cap(&self, role: Role) -> Role {
+        if self.read_only { role.min(Role::See) } else { role }
+    }
 }

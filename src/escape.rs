@@ -120,7 +120,7 @@ fn is_harmless(byte: u8, form: Form) -> bool {
         b'"' => !matches!(form, Form::Quoted | Form::Json),
         b'\\' => !matches!(form, Form::Id | Form::Json),
         b' ' => form != Form::Id,
-        0x20..0x7f => true,
+        0x21..0x7f => true,
         _ => false,
     }
 }

@@ -77,6 +77,8 @@ pub use global::{contents, done, global, kill, listen_and_serve, set_cols, set_s
 pub use killed::{KillError, Killed, catch};
 pub use list::ProcList;
 pub use proc::{Killing, Outcome, Proc, Step};
+#[cfg(unix)]
+pub use server::BoundUnixServer;
 pub use server::{Address, BoundServer, Server};
 pub use task::{Handle, Task};
 

@@ -1,22 +1,31 @@
 //! Server: who may connect, and how many. Adds `ProcList::{serve, listen_and_serve, server, spawn}`.
 
+mod address;
+#[cfg(unix)]
+mod unix;
+
 use std::convert::Infallible;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream, lookup_host};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime;
 use tokio::task::JoinSet;
 use tokio::time;
 
-use crate::access::Role;
+use crate::access::{Access, Peer, Source};
 use crate::list::ProcList;
 use crate::session::{self, Service, command};
 use crate::view;
+pub use address::Address;
+use address::loopback_only;
+#[cfg(unix)]
+pub use unix::BoundUnixServer;
 
 /// How often a client gets a frame unless it says otherwise.
 const DELAY: Duration = Duration::from_secs(3);
@@ -30,78 +39,6 @@ const REFUSALS: usize = 64;
 /// How long to wait for file descriptors or memory to come back. There is
 /// nothing to wait on, and to try again at once would only burn the processor.
 const SCARCE: Duration = Duration::from_secs(1);
-
-/// Where to listen: a `&str`, a `String` or a [`SocketAddr`]. Without a host,
-/// as in `":8081"`, it is 127.0.0.1.
-///
-/// Only loopback addresses are served.
-#[derive(Debug, Clone)]
-pub struct Address(Place);
-
-#[derive(Debug, Clone)]
-enum Place {
-    Named(String),
-    Socket(SocketAddr),
-}
-
-impl From<&str> for Address {
-    fn from(addr: &str) -> Self {
-        Address(Place::Named(addr.to_string()))
-    }
-}
-
-impl From<String> for Address {
-    fn from(addr: String) -> Self {
-        Address(Place::Named(addr))
-    }
-}
-
-impl From<&String> for Address {
-    fn from(addr: &String) -> Self {
-        addr.as_str().into()
-    }
-}
-
-impl From<SocketAddr> for Address {
-    fn from(addr: SocketAddr) -> Self {
-        Address(Place::Socket(addr))
-    }
-}
-
-impl Address {
-    async fn resolve(self) -> io::Result<Vec<SocketAddr>> {
-        let addrs: Vec<_> = match self.0 {
-            Place::Socket(addr) => vec![addr],
-            Place::Named(name) => {
-                let full = if name.starts_with(':') { format!("127.0.0.1{name}") } else { name.clone() };
-                let hint = |error: io::Error| {
-                    io::Error::new(
-                        error.kind(),
-                        format!("cannot use the address '{name}': {error}; use host:port, or :port"),
-                    )
-                };
-                lookup_host(full).await.map_err(hint)?.collect()
-            }
-        };
-        addrs.iter().copied().try_for_each(loopback_only)?;
-        Ok(addrs)
-    }
-}
-
-fn loopback_only(addr: SocketAddr) -> io::Result<()> {
-    // An IPv4 address may come dressed as IPv6.
-    if addr.ip().to_canonical().is_loopback() {
-        return Ok(());
-    }
-    Err(io::Error::new(
-        ErrorKind::PermissionDenied,
-        format!(
-            "{addr} is not a loopback address, and whoever reaches this port can kill: \
-             listen on 127.0.0.1:{port} and come through a tunnel (ssh -L {port}:127.0.0.1:{port} this-machine)",
-            port = addr.port(),
-        ),
-    ))
-}
 
 /// How a list is served: made by [`ProcList::server`], set up, then bound.
 ///
@@ -123,6 +60,7 @@ pub struct Server {
     delay: Duration,
     limit: usize,
     max_connections: usize,
+    access: Access,
 }
 
 /// A [`Server`] that has its port. Clients that connect wait until it serves.
@@ -137,7 +75,8 @@ pub struct BoundServer {
 impl ProcList {
     /// A server of this list, to be set up and bound.
     pub fn server(&self) -> Server {
-        Server { list: self.clone(), delay: DELAY, limit: view::LIMIT, max_connections: CONNECTIONS }
+        let (delay, limit, max_connections) = (DELAY, view::LIMIT, CONNECTIONS);
+        Server { list: self.clone(), delay, limit, max_connections, access: Access::default() }
     }
 
     /// Serves this list on a listener of yours, in the runtime that awaits it.
@@ -214,14 +153,70 @@ impl Server {
         Server { max_connections: n, ..self }
     }
 
+    /// Users of this machine who may see the list: names, or numbers.
+    ///
+    /// Its own user and root may see and kill; all others are turned away with
+    /// one line of explanation. Linux only, over TCP: elsewhere everybody on the
+    /// machine counts as an operator, unless there is a token.
+    pub fn see_users(mut self, users: impl IntoIterator<Item: Into<String>>) -> Self {
+        self.access.see_users = users.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Users of this machine who may kill, besides its own and root. See
+    /// [`see_users`](Self::see_users).
+    pub fn kill_users(mut self, users: impl IntoIterator<Item: Into<String>>) -> Self {
+        self.access.kill_users = users.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// A token for who may see: one line of at most 1,024 bytes.
+    ///
+    /// Where a token is set, `auth <token>` is wanted at the port within 10 s,
+    /// whoever it is; three tries a connection, five wrong ones a minute for
+    /// the whole server. Only then addresses other than loopback are served.
+    /// The connection is not encrypted: whoever can read along learns the
+    /// token.
+    pub fn see_token(mut self, token: impl Into<String>) -> Self {
+        self.access.tokens.see = Some(Source::Text(token.into()));
+        self
+    }
+
+    /// A token for who may see and kill. See [`see_token`](Self::see_token).
+    pub fn kill_token(mut self, token: impl Into<String>) -> Self {
+        self.access.tokens.kill = Some(Source::Text(token.into()));
+        self
+    }
+
+    /// A token for who may see, in a file that is read anew at each try. Blanks and
+    /// the line's end behind it do not count; an empty or missing file lets nobody in.
+    pub fn see_token_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.access.tokens.see = Some(Source::File(path.into()));
+        self
+    }
+
+    /// A token for who may see and kill, in a file. See [`see_token_file`](Self::see_token_file).
+    pub fn kill_token_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.access.tokens.kill = Some(Source::File(path.into()));
+        self
+    }
+
+    /// Nobody may kill at this server, whoever it is. Secrets are shown to nobody.
+    pub fn read_only(mut self) -> Self {
+        self.access.read_only = true;
+        self
+    }
+
     /// Takes the port.
     ///
     /// # Errors
     ///
-    /// The address does not resolve, is not a loopback one
-    /// (`PermissionDenied`), or is in use.
+    /// The address does not resolve, is not a loopback one and there is no
+    /// token (`PermissionDenied`), or is in use; or a token is one that nobody can type (`InvalidInput`).
     pub async fn bind(self, addr: impl Into<Address>) -> io::Result<BoundServer> {
+        self.access.tokens.check()?;
         let addrs = addr.into().resolve().await?;
+        addrs.iter().copied().try_for_each(|addr| self.may_listen(addr))?;
         let listener = TcpListener::bind(addrs.as_slice()).await.map_err(|error| {
             let addrs: Vec<_> = addrs.iter().map(ToString::to_string).collect();
             io::Error::new(error.kind(), format!("cannot listen on {}: {error}", addrs.join(" or ")))
@@ -237,28 +232,26 @@ impl Server {
     /// As there.
     pub fn spawn(self, addr: impl Into<Address>) -> io::Result<SocketAddr> {
         let addr = addr.into();
-        let (tell, told) = mpsc::sync_channel(1);
-        thread::Builder::new().name("pm".to_string()).spawn(move || {
-            let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
-                Ok(runtime) => runtime,
-                Err(error) => return drop(tell.send(Err(error))),
-            };
-            runtime.block_on(async {
-                match self.bind(addr).await {
-                    Ok(bound) => {
-                        drop(tell.send(Ok(bound.local_addr())));
-                        drop(bound.serve().await);
-                    }
-                    Err(error) => drop(tell.send(Err(error))),
-                }
-            });
-        })?;
-        told.recv().unwrap_or_else(|_| Err(io::Error::other("the thread that was to serve the processlist died")))
+        let bind = async move {
+            let bound = self.bind(addr).await?;
+            let addr = bound.local_addr();
+            Ok((bound, addr))
+        };
+        on_a_thread(bind, BoundServer::serve)
+    }
+
+    fn may_listen(&self, addr: SocketAddr) -> io::Result<()> {
+        if self.access.tokens.are_set() { Ok(()) } else { loopback_only(addr) }
     }
 
     async fn serve(self, listener: TcpListener) -> io::Result<Infallible> {
-        loopback_only(listener.local_addr()?)?;
-        let service = Arc::new(Service::new(self.list, self.delay, self.limit));
+        self.access.tokens.check()?;
+        self.may_listen(listener.local_addr()?)?;
+        self.accept_from(listener).await
+    }
+
+    async fn accept_from(self, listener: impl Listener) -> io::Result<Infallible> {
+        let service = Arc::new(Service::new(self.list, self.access, self.delay, self.limit));
         let mut sessions = JoinSet::new();
         let mut refusals = JoinSet::new();
         loop {
@@ -268,11 +261,11 @@ impl Server {
                 Some(_ended) = refusals.join_next() => {}
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) if sessions.len() < self.max_connections => {
-                        // Replies are small and somebody waits for them.
-                        let _ = stream.set_nodelay(true);
-                        sessions.spawn(session::run(stream, Arc::clone(&service), Role::Kill, peer.to_string().into()));
+                        sessions.spawn(receive(stream, peer, Arc::clone(&service)));
                     }
-                    Ok((stream, _)) if refusals.len() < REFUSALS => drop(refusals.spawn(refuse(stream))),
+                    Ok((stream, _)) if refusals.len() < REFUSALS => {
+                        refusals.spawn(refuse(stream, "too many connections".to_string()));
+                    }
                     Ok(_one_too_many_to_tell) => {}
                     Err(error) if is_about_one_connection(&error) => {}
                     // As hyper and axum do after EMFILE: the connection stays in the backlog.
@@ -281,6 +274,50 @@ impl Server {
             }
         }
     }
+}
+
+/// Where clients come from.
+trait Listener: Send + 'static {
+    type Stream: AsyncRead + AsyncWrite + Send + 'static;
+
+    /// The next client.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<(TcpStream, Peer)> {
+        let (stream, peer) = self.accept().await?;
+        // Replies are small and somebody waits for them.
+        let _ = stream.set_nodelay(true);
+        let local = stream.local_addr()?;
+        Ok((stream, Peer::Tcp { peer, local }))
+    }
+}
+
+/// Binds and serves on a thread of its own; returns what it is known by.
+fn on_a_thread<B: 'static, N: Send + 'static, S: Future<Output = io::Result<Infallible>>>(
+    bind: impl Future<Output = io::Result<(B, N)>> + Send + 'static,
+    serve: impl FnOnce(B) -> S + Send + 'static,
+) -> io::Result<N> {
+    let (tell, told) = mpsc::sync_channel(1);
+    thread::Builder::new().name("pm".to_string()).spawn(move || {
+        let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(tell.send(Err(error))),
+        };
+        runtime.block_on(async {
+            match bind.await {
+                Ok((bound, name)) => {
+                    drop(tell.send(Ok(name)));
+                    drop(serve(bound).await);
+                }
+                Err(error) => drop(tell.send(Err(error))),
+            }
+        });
+    })?;
+    told.recv().unwrap_or_else(|_| Err(io::Error::other("the thread that was to serve the processlist died")))
 }
 
 impl BoundServer {
@@ -305,27 +342,23 @@ fn is_about_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-async fn refuse(stream: TcpStream) -> io::Result<()> {
-    let (reader, mut writer) = stream.into_split();
-    writer.write_all(b"too many connections\n").await?;
+/// Serves a client, or turns it away.
+async fn receive<S: AsyncRead + AsyncWrite>(stream: S, peer: Peer, service: Arc<Service>) -> io::Result<()> {
+    match service.access.admit(peer).await {
+        Ok(admitted) => session::run(stream, service, admitted).await,
+        Err(refusal) => refuse(stream, refusal).await,
+    }
+}
+
+async fn refuse(stream: impl AsyncRead + AsyncWrite, why: String) -> io::Result<()> {
+    let (reader, mut writer) = tokio::io::split(stream);
+    writer.write_all(format!("{why}\n").as_bytes()).await?;
     session::close(reader, writer).await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_loopback_is_served_and_the_refusal_says_what_to_do() {
-        for addr in ["127.0.0.1:1", "127.8.9.10:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
-            assert!(loopback_only(addr.parse().expect("an address")).is_ok(), "{addr}");
-        }
-        for addr in ["0.0.0.0:1", "10.0.0.1:1", "[::]:1", "[fe80::1]:1", "[::ffff:10.0.0.1]:1"] {
-            let error = loopback_only(addr.parse().expect("an address")).expect_err(addr);
-            assert_eq!(error.kind(), ErrorKind::PermissionDenied);
-            assert!(error.to_string().contains("ssh -L 1:127.0.0.1:1"), "{error}");
-        }
-    }
 
     #[test]
     fn unless_told_otherwise_it_is_3_s_1000_rows_and_64_clients() {

@@ -21,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, Wr
 use tokio::time::{self, Instant};
 use tokio_util::codec::FramedRead;
 
-use crate::access::Role;
+use crate::access::{Access, Admitted, Role, Tried};
 use crate::audit::Audit;
 use crate::escape;
 use crate::list::ProcList;
@@ -53,6 +53,15 @@ const LATE: Duration = Duration::from_secs(1);
 /// This many faulty lines in a row, and it is no person at a keyboard.
 const FAULTS: u32 = 10;
 
+/// How long a client may take to show a token.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many wrong ones it may show.
+const TRIES: u32 = 3;
+
+/// What it is told until then.
+const TOKEN_FIRST: &str = "this processlist wants a token: auth <token>";
+
 /// A frame is used again while it is younger than this part of the delay ..
 const REUSE: u32 = 10;
 
@@ -71,6 +80,7 @@ this is a processlist for netcat, not a web server";
 /// What all sessions of a server share.
 pub(crate) struct Service {
     pub(crate) frames: Frames,
+    pub(crate) access: Access,
     pub(crate) audit: Arc<Audit>,
     /// How often a client gets a frame until it says otherwise.
     pub(crate) delay: Duration,
@@ -80,9 +90,9 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    pub(crate) fn new(list: ProcList, delay: Duration, limit: usize) -> Self {
+    pub(crate) fn new(list: ProcList, access: Access, delay: Duration, limit: usize) -> Self {
         let (frames, audit) = (Frames::new(list), Arc::default());
-        Service { frames, audit, delay, limit, clients: AtomicUsize::new(0) }
+        Service { frames, access, audit, delay, limit, clients: AtomicUsize::new(0) }
     }
 }
 
@@ -111,10 +121,14 @@ struct Session<S> {
     has_read_a_line: bool,
     /// Faulty lines in a row.
     faults: u32,
+    /// Wrong tokens in all.
+    wrong_tokens: u32,
 }
 
 /// What the client waits for when nothing happens.
 enum Pace {
+    /// To be let in: until then it is shown nothing.
+    Outside { until: Instant },
     /// The next frame.
     Next(Instant),
     /// Frames again; until then there is at most the one that is owed.
@@ -123,16 +137,17 @@ enum Pace {
     Leaving { at_latest: Instant },
 }
 
-/// Serves one client, known as `who`, until it leaves, or takes nothing for too long.
+/// Serves one client until it leaves, or takes nothing for too long.
 ///
 /// # Errors
 ///
 /// The connection failed.
-pub(crate) async fn run<S>(stream: S, service: Arc<Service>, role: Role, who: Arc<str>) -> io::Result<()>
+pub(crate) async fn run<S>(stream: S, service: Arc<Service>, admitted: Admitted) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite,
 {
     let (reader, writer) = tokio::io::split(stream);
+    let Admitted { role, who } = admitted;
     let view = View::of_all(service.limit, role == Role::Kill);
     let mut session = Session {
         input: FramedRead::new(reader, LineDecoder::default()),
@@ -144,15 +159,22 @@ where
         view,
         screen: None,
         delay: service.delay,
-        pace: Pace::Next(Instant::now()),
+        pace: match role {
+            Role::Nothing => Pace::Outside { until: Instant::now() + PATIENCE },
+            Role::See | Role::Kill => Pace::Next(Instant::now()),
+        },
         making: None,
         asking: None,
         has_sent_a_frame: false,
         listens_from: Instant::now() + LATE,
         has_read_a_line: false,
         faults: 0,
+        wrong_tokens: 0,
         service,
     };
+    if role == Role::Nothing {
+        session.out.reply(TOKEN_FIRST);
+    }
     session.service.clients.fetch_add(1, Ordering::Relaxed);
     let conversation = session.converse().await;
     session.service.clients.fetch_sub(1, Ordering::Relaxed);
@@ -177,13 +199,14 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             let is_idle = self.making.is_none() && self.asking.is_none();
             let (wakes, wake_at) = match self.pace {
                 Pace::Frozen { owes_frame: true, .. } => (self.out.is_empty() && is_idle, Instant::now()),
+                Pace::Outside { until } => (self.asking.is_none(), until),
                 // A frame is made only when the last one is out: a slow client misses some.
                 Pace::Next(at) | Pace::Frozen { until: at, .. } => (self.out.is_empty() && is_idle, at),
                 Pace::Leaving { .. } if self.out.is_empty() && self.kills.is_empty() && is_idle => return Ok(()),
                 Pace::Leaving { at_latest } => (!self.kills.is_empty() && self.out.has_room(), at_latest),
             };
             // The first frame comes before the first command, unless it is late.
-            let is_early = !self.has_sent_a_frame && Instant::now() < self.listens_from;
+            let is_early = !self.has_sent_a_frame && self.role != Role::Nothing && Instant::now() < self.listens_from;
             let listens =
                 !is_early && self.out.has_room() && self.asking.is_none() && !matches!(self.pace, Pace::Leaving { .. });
             tokio::select! {
@@ -204,6 +227,10 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
 
     fn wake(&mut self) {
         match self.pace {
+            Pace::Outside { .. } => {
+                self.reply(format_args!("no token within {} s: closed", PATIENCE.as_secs()));
+                self.leave();
+            }
             Pace::Next(_) | Pace::Frozen { owes_frame: true, .. } => self.make_frame(),
             Pace::Frozen { .. } => self.pace = Pace::Next(Instant::now()),
             Pace::Leaving { .. } => {
@@ -238,7 +265,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         match &mut self.pace {
             Pace::Next(at) => *at = frame.next(self.delay),
             Pace::Frozen { owes_frame, .. } => *owes_frame = false,
-            Pace::Leaving { .. } => {}
+            Pace::Outside { .. } | Pace::Leaving { .. } => {}
         }
     }
 
@@ -249,7 +276,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         match &mut self.pace {
             Pace::Next(at) => *at = Instant::now(),
             Pace::Frozen { owes_frame, .. } => *owes_frame = true,
-            Pace::Leaving { .. } => {}
+            Pace::Outside { .. } | Pace::Leaving { .. } => {}
         }
     }
 
@@ -285,6 +312,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         self.asking = None;
         match answer {
             Answer::Fault(reply) => return self.fault(reply),
+            Answer::Tried(tried) => self.show_role(tried),
             Answer::Lines(text) => self.reply(text.strip_suffix('\n').unwrap_or(&text)),
             Answer::Frame(text) => {
                 let text = text.strip_suffix('\n').unwrap_or(&text);
@@ -329,11 +357,57 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             Line::NotText(_) => Err("invalid command: not text".to_string()),
             Line::Unfinished => Err("incomplete command: end it with Enter".to_string()),
         };
+        let command = command.and_then(|command| match command.role() <= self.role {
+            true => Ok(command),
+            false => Err(self.forbidden()),
+        });
         match command.and_then(|command| self.obey(command)) {
             // Whether a question was at fault shows in its answer.
             Ok(()) if self.asking.is_some() => {}
             Ok(()) => self.faults = 0,
             Err(reply) => self.fault(reply),
+        }
+    }
+
+    /// What a client is told that asks for more than its role.
+    fn forbidden(&self) -> String {
+        match self.role {
+            Role::Nothing => TOKEN_FIRST.to_string(),
+            _ if self.service.access.read_only => "forbidden: this processlist is read-only".to_string(),
+            _ if self.service.access.tokens.are_set() => {
+                "forbidden: you may see, not kill: auth <token> may help".to_string()
+            }
+            _ => "forbidden: you may see, not kill".to_string(),
+        }
+    }
+
+    /// What came of an `auth`.
+    fn show_role(&mut self, tried: Tried) {
+        let may = |role| if role == Role::Kill { "you may see and kill" } else { "you may see" };
+        match tried {
+            Tried::Right(role) if role > self.role => {
+                if self.role == Role::Nothing {
+                    self.pace = Pace::Next(Instant::now());
+                    self.listens_from = Instant::now() + LATE;
+                }
+                self.role = role;
+                self.view.reveal = role == Role::Kill;
+                self.reply(may(role));
+                self.look_again();
+            }
+            Tried::Right(_) => self.reply(may(self.role)),
+            Tried::None => self.reply(format_args!("no token is set: {}", may(self.role))),
+            Tried::Wrong | Tried::TooMany => {
+                self.wrong_tokens += 1;
+                self.reply(match tried {
+                    Tried::Wrong => "wrong token",
+                    _ => "too many wrong tokens: try again in a minute",
+                });
+                if self.wrong_tokens == TRIES {
+                    self.reply(format_args!("{TRIES} wrong tokens: closed"));
+                    self.leave();
+                }
+            }
         }
     }
 
@@ -359,7 +433,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                     self.reply("frozen: type a command, or Enter to go on");
                 }
                 Pace::Frozen { .. } => self.show_from_now_on(),
-                Pace::Leaving { .. } => {}
+                Pace::Outside { .. } | Pace::Leaving { .. } => {}
             },
             Command::List => self.show_soon(),
             Command::Where(text) => {
@@ -424,7 +498,10 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                 self.delay = delay;
                 self.show_soon();
             }
-            Command::Auth(_) => return Err("no token is set: nothing to show one for".to_string()),
+            Command::Auth(token) => {
+                let service = Arc::clone(&self.service);
+                self.asking = Some(Box::pin(async move { Answer::Tried(service.access.auth(token).await) }));
+            }
             Command::Help => match self.screen {
                 Some(_) => self.reply(HELP),
                 None => self.reply(format_args!("{HELP}\n{HELP_SCROLLING}")),

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::access::Tried;
 use crate::audit::Audit;
 use crate::entry::Entry;
 use crate::escape;
@@ -24,6 +25,8 @@ pub(crate) enum Answer {
     Frame(String),
     /// Somebody to be killed: the table of them, and how many more there are.
     Victims { table: String, victims: Vec<Arc<Entry>>, total: usize },
+    /// What came of showing a token.
+    Tried(Tried),
     /// The question was at fault.
     Fault(String),
 }

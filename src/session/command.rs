@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::access::Role;
 use crate::duration;
 use crate::escape;
 
@@ -76,6 +77,17 @@ pub(crate) enum Command {
     Auth(String),
     Help,
     Quit,
+}
+
+impl Command {
+    /// Who may say it.
+    pub(crate) fn role(&self) -> Role {
+        match self {
+            Command::Kill { .. } | Command::KillSet { .. } | Command::Ask(Question::KillWhere(_)) => Role::Kill,
+            Command::Auth(_) | Command::Help | Command::Quit => Role::Nothing,
+            _ => Role::See,
+        }
+    }
 }
 
 /// What is answered from a look at the whole list.

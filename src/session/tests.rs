@@ -4,6 +4,7 @@ use tokio::io::{AsyncBufReadExt, BufReader, DuplexStream};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::access::Source;
 use crate::{ProcList, Task};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -23,13 +24,18 @@ fn connect_through(capacity: usize, service: &Arc<Service>) -> Client {
 
 fn connect_as(role: Role, capacity: usize, service: &Arc<Service>) -> Client {
     let (near, far) = tokio::io::duplex(capacity);
-    let session = tokio::spawn(run(near, Arc::clone(service), role, "amy at 127.0.0.1:7".into()));
+    let admitted = Admitted { role, who: "amy at 127.0.0.1:7".into() };
+    let session = tokio::spawn(run(near, Arc::clone(service), admitted));
     let (reader, writer) = tokio::io::split(far);
     Client { reader: BufReader::new(reader), writer: Some(writer), session, connected: Instant::now() }
 }
 
 fn service_of(list: &ProcList) -> Arc<Service> {
-    Arc::new(Service::new(list.clone(), 3 * SECOND, 1000))
+    service_with(list, Access::default())
+}
+
+fn service_with(list: &ProcList, access: Access) -> Arc<Service> {
+    Arc::new(Service::new(list.clone(), access, 3 * SECOND, 1000))
 }
 
 fn connect(list: &ProcList) -> Client {
@@ -658,7 +664,7 @@ async fn questions_are_answered_in_order_and_by_is_a_frame() {
     assert!(client.line().await.expect("a group").starts_with("GET         2  0.0"));
     client.reads("no such process 'nobody'").await;
     assert!(client.line().await.expect("of show").starts_with("t0 has been running for 0."));
-    client.reads_up_to("init").await;
+    client.reads_up_to("  init").await;
     for _ in ["done", "slow"] {
         let header = client.line().await.expect("a header");
         assert!(header.split_whitespace().eq("id status time ago outcome method uri message".split(' ')), "{header}");
@@ -832,4 +838,92 @@ async fn top_draws_in_place_and_leaves_the_input_line_alone() {
     client.types("top\nquit\n").await;
     drawn(&mut client, "\x1b[25;1H\n").await;
     client.reads_the_end().await;
+}
+
+/// A service that wants a token: `look` to see, `strike` to kill.
+fn guarded(list: &ProcList) -> Arc<Service> {
+    let mut access = Access::default();
+    access.tokens.see = Some(Source::Text("look".to_string()));
+    access.tokens.kill = Some(Source::Text("strike".to_string()));
+    service_with(list, access)
+}
+
+const TOKEN: &str = "this processlist wants a token: auth <token>";
+
+#[tokio::test(start_paused = true)]
+async fn without_a_token_there_is_nothing_to_be_seen_or_done() {
+    let list = ProcList::new();
+    let task = list.start("a");
+    let mut client = connect_as(Role::Nothing, 1 << 20, &guarded(&list));
+    client.types("\nkill a\nlist\nstats\n").await;
+    for _ in 0..5 {
+        client.reads(TOKEN).await;
+    }
+    client.reads("no token within 10 s: closed").await;
+    client.reads_the_end().await;
+    assert_eq!(client.now(), 10 * SECOND);
+    task.check().expect("nobody killed it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_lets_in_and_a_better_one_raises() {
+    let list = ProcList::new();
+    list.set_cols(["secret"]);
+    let _task = list.start("a").secret_col("secret", "8e2b");
+    let mut client = connect_as(Role::Nothing, 1 << 20, &guarded(&list));
+    client.reads(TOKEN).await;
+    client.types("auth look\n").await;
+    client.reads("you may see").await;
+    client.first_frame(0).await;
+    assert!(client.line().await.expect("a row").ends_with("  ***"));
+    client.types("kill a\nkill where id=a\nkill @7f3a\nwhere secret=8e2b\nauth look\nauth strike\n").await;
+    for _ in 0..3 {
+        client.reads("forbidden: you may see, not kill: auth <token> may help").await;
+    }
+    client.reads_up_to("invalid expression at 'secret': no column of that name (id, status, time, in_status)").await;
+    client.reads("you may see").await;
+    client.reads("you may see and kill").await;
+    client.frame(0).await;
+    assert!(client.line().await.expect("a row").ends_with("  8e2b"));
+    client.types("auth look\nkill a\n").await;
+    client.reads("you may see and kill").await;
+    client.reads(r#"killing a in "init""#).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_guesses_a_connection_and_five_a_minute_for_all() {
+    let service = guarded(&ProcList::new());
+    for expected in [["wrong token"; 3], ["wrong token", "wrong token", "too many wrong tokens: try again in a minute"]]
+    {
+        let mut client = connect_as(Role::Nothing, 1 << 20, &service);
+        client.reads(TOKEN).await;
+        client.types("auth a\nauth b\nauth c\n").await;
+        for line in expected {
+            client.reads(line).await;
+        }
+        client.reads("3 wrong tokens: closed").await;
+        client.reads_the_end().await;
+    }
+    let mut client = connect_as(Role::Nothing, 1 << 20, &service);
+    client.reads(TOKEN).await;
+    client.types("auth strike\n").await;
+    client.reads("too many wrong tokens: try again in a minute").await;
+    time::advance(61 * SECOND).await;
+    let mut client = connect_as(Role::Nothing, 1 << 20, &service);
+    client.reads(TOKEN).await;
+    client.types("auth strike\n").await;
+    client.reads("you may see and kill").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_kills_where_it_is_read_only() {
+    let list = ProcList::new();
+    let task = list.start("a");
+    let service = service_with(&list, Access { read_only: true, ..Access::default() });
+    let mut client = connect_as(Role::See, 1 << 20, &service);
+    client.first_frame(1).await;
+    client.types("kill a\nauth x\n").await;
+    client.reads("forbidden: this processlist is read-only").await;
+    client.reads("no token is set: you may see").await;
+    task.check().expect("nobody killed it");
 }

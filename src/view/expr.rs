@@ -20,7 +20,15 @@ pub(crate) enum Expr {
     All(Vec<Expr>),
     Any(Vec<Expr>),
     Not(Box<Expr>),
-    Test { field: Field, operator: Operator, value: Value },
+    Test(Box<Test>),
+}
+
+/// One comparison.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Test {
+    field: Field,
+    operator: Operator,
+    value: Value,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +63,7 @@ pub(crate) enum Value {
         text: String,
         /// The same as a number, if it was typed as one.
         number: Option<f64>,
-        search: Finder<'static>,
+        search: Box<Finder<'static>>,
     },
 }
 
@@ -108,7 +116,7 @@ impl Expr {
             Expr::All(exprs) => exprs.iter().all(|expr| expr.holds(task, now, reveal)),
             Expr::Any(exprs) => exprs.iter().any(|expr| expr.holds(task, now, reveal)),
             Expr::Not(expr) => !expr.holds(task, now, reveal),
-            Expr::Test { field, operator, value } => operator.holds(field.cell(task, now, reveal), value),
+            Expr::Test(test) => test.operator.holds(test.field.cell(task, now, reveal), &test.value),
         }
     }
 }
@@ -225,7 +233,7 @@ impl<'a> Parser<'a> {
         let field = self.field()?;
         let operator = self.operator()?;
         let value = self.value(&field, operator)?;
-        Ok(Expr::Test { field, operator, value })
+        Ok(Expr::Test(Box::new(Test { field, operator, value })))
     }
 
     fn field(&mut self) -> Result<Field, Invalid> {
@@ -271,7 +279,7 @@ impl<'a> Parser<'a> {
         let shown_id = if *field == Field::Id && !is_quoted { escape::parse_id(&text) } else { None };
         let number = if is_quoted { None } else { parse_number(&text) };
         let text = shown_id.unwrap_or(text);
-        let search = Finder::new(text.as_bytes()).into_owned();
+        let search = Box::new(Finder::new(text.as_bytes()).into_owned());
         Ok(Value::Text { text, number, search })
     }
 

@@ -1,0 +1,234 @@
+//! Tokens: what a client may show to be let in. Few guesses, and none the wiser for its time.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use subtle::{Choice, ConstantTimeEq};
+use tokio::time::Instant;
+
+use crate::access::Role;
+use crate::aside::aside;
+
+/// The longest token, in bytes.
+const LONGEST: usize = 1024;
+
+/// How many wrong tokens there may be in a [`WINDOW`], from all clients of a server.
+const WRONG: usize = 5;
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// The tokens of one server.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tokens {
+    pub(crate) see: Option<Source>,
+    pub(crate) kill: Option<Source>,
+    /// When the last wrong ones were tried.
+    wrong: Arc<Mutex<VecDeque<Instant>>>,
+}
+
+/// Where a token is kept.
+#[derive(Clone)]
+pub(crate) enum Source {
+    Text(String),
+    /// Read anew at each try, so that it can be changed.
+    File(PathBuf),
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Text(_) => f.write_str("Text(***)"),
+            Source::File(path) => f.debug_tuple("File").field(path).finish(),
+        }
+    }
+}
+
+/// What came of showing a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tried {
+    Right(Role),
+    Wrong,
+    /// Nobody may try for a while.
+    TooMany,
+    /// There is none to be right.
+    None,
+}
+
+impl Tokens {
+    pub(crate) fn are_set(&self) -> bool {
+        self.see.is_some() || self.kill.is_some()
+    }
+
+    /// Whether a token can be used at all.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        let is_good = |source: &Source| match source {
+            Source::Text(text) => (1..=LONGEST).contains(&text.len()) && !text.contains(char::is_control),
+            Source::File(_) => true,
+        };
+        if self.see.iter().chain(&self.kill).all(is_good) {
+            return Ok(());
+        }
+        let why = format!("a token is one line of 1 to {LONGEST} bytes, without control characters");
+        Err(io::Error::new(io::ErrorKind::InvalidInput, why))
+    }
+
+    /// Compares `token` with those that are set.
+    pub(crate) async fn try_one(&self, token: String) -> Tried {
+        if !self.are_set() {
+            return Tried::None;
+        }
+        // It counts as wrong until it is known to be right: many at a time
+        // are no more tries than one after the other.
+        let now = Instant::now();
+        {
+            let mut wrong = self.wrong();
+            wrong.retain(|at| *at + WINDOW > now);
+            if wrong.len() >= WRONG {
+                return Tried::TooMany;
+            }
+            wrong.push_back(now);
+        }
+        let (see, kill) = (self.see.clone(), self.kill.clone());
+        let compare = move || {
+            let [see, kill] = [see, kill].map(|source| is_right(source.as_ref(), token.as_bytes()));
+            (bool::from(see), bool::from(kill))
+        };
+        let is_file = |source: &Option<Source>| matches!(source, Some(Source::File(_)));
+        // A file may lie where reading takes long.
+        let compared = if is_file(&self.see) || is_file(&self.kill) { aside(compare).await } else { compare() };
+        let role = match compared {
+            (_, true) => Role::Kill,
+            (true, false) => Role::See,
+            (false, false) => return Tried::Wrong,
+        };
+        let mut wrong = self.wrong();
+        if let Some(at) = wrong.iter().position(|at| *at == now) {
+            wrong.remove(at);
+        }
+        Tried::Right(role)
+    }
+
+    fn wrong(&self) -> MutexGuard<'_, VecDeque<Instant>> {
+        self.wrong.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether `token` is the one in `source`. Takes the same time whatever either of them is.
+fn is_right(source: Option<&Source>, token: &[u8]) -> Choice {
+    let expected = source.and_then(Source::read).unwrap_or_default();
+    let is_usable = (1..=LONGEST).contains(&expected.len()) && token.len() <= LONGEST;
+    let padded = |bytes: &[u8]| {
+        let mut padded = [0; LONGEST];
+        padded.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        padded
+    };
+    padded(&expected).ct_eq(&padded(token)) & expected.len().ct_eq(&token.len()) & Choice::from(u8::from(is_usable))
+}
+
+impl Source {
+    /// The token; `None` if it cannot be read.
+    fn read(&self) -> Option<Vec<u8>> {
+        match self {
+            Source::Text(text) => Some(text.clone().into_bytes()),
+            Source::File(path) => {
+                let mut bytes = Vec::new();
+                File::open(path).ok()?.take(LONGEST as u64 + 3).read_to_end(&mut bytes).ok()?;
+                // The end of its line is no part of it, nor are blanks that nobody sees.
+                let end = bytes.iter().rposition(|byte| !byte.is_ascii_whitespace()).map_or(0, |last| last + 1);
+                bytes.truncate(end);
+                Some(bytes)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens(see: &str, kill: &str) -> Tokens {
+        let source = |text: &str| (!text.is_empty()).then(|| Source::Text(text.to_string()));
+        Tokens { see: source(see), kill: source(kill), ..Tokens::default() }
+    }
+
+    async fn tried(tokens: &Tokens, token: &str) -> Tried {
+        tokens.try_one(token.to_string()).await
+    }
+
+    #[tokio::test]
+    async fn a_token_gives_its_role_and_anything_else_nothing() {
+        let tokens = tokens("look", "strike");
+        assert_eq!(tried(&tokens, "look").await, Tried::Right(Role::See));
+        assert_eq!(tried(&tokens, "strike").await, Tried::Right(Role::Kill));
+        for wrong in ["strik", "strike\0", "", "Strike"] {
+            assert_eq!(tried(&tokens, wrong).await, Tried::Wrong, "{wrong:?}");
+        }
+        assert_eq!(tried(&Tokens::default(), "").await, Tried::None);
+    }
+
+    #[tokio::test]
+    async fn one_token_leaves_the_other_role_to_nobody() {
+        let tokens = tokens("look", "");
+        assert_eq!(tried(&tokens, "").await, Tried::Wrong);
+        assert_eq!(tried(&tokens, "look").await, Tried::Right(Role::See));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn five_wrong_ones_a_minute_and_the_right_ones_do_not_count() {
+        let tokens = tokens("", "strike");
+        for _ in 0..20 {
+            assert_eq!(tried(&tokens, "strike").await, Tried::Right(Role::Kill));
+        }
+        let began = Instant::now();
+        let guesses: Vec<_> = (0..20).map(|n| tokens.clone().try_one_owned(format!("guess{n}"))).collect();
+        let came = futures_util::future::join_all(guesses).await;
+        assert_eq!(came.iter().filter(|tried| **tried == Tried::Wrong).count(), 5);
+        assert_eq!(tried(&tokens, "strike").await, Tried::TooMany, "not even the right one");
+        tokio::time::sleep_until(began + WINDOW + Duration::from_secs(1)).await;
+        assert_eq!(tried(&tokens, "strike").await, Tried::Right(Role::Kill));
+    }
+
+    impl Tokens {
+        async fn try_one_owned(self, token: String) -> Tried {
+            self.try_one(token).await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_is_read_at_each_try_and_an_empty_or_missing_one_lets_nobody_in() {
+        let dir = std::env::temp_dir().join(format!("pm-tokens-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a folder");
+        let path = dir.join("token");
+        let tokens = Tokens { kill: Some(Source::File(path.clone())), ..Tokens::default() };
+        let write = |text: &str| std::fs::write(&path, text).expect("it is ours");
+        assert_eq!(tried(&tokens, "").await, Tried::Wrong, "missing");
+        write("\n");
+        assert_eq!(tried(&tokens, "").await, Tried::Wrong, "empty");
+        write("one\n");
+        assert_eq!(tried(&tokens, "one").await, Tried::Right(Role::Kill));
+        write("two\r\n");
+        assert_eq!(tried(&tokens, "one").await, Tried::Wrong);
+        assert_eq!(tried(&tokens, "two").await, Tried::Right(Role::Kill));
+        write(&"x".repeat(2000));
+        assert_eq!(tried(&tokens, &"x".repeat(1027)).await, Tried::Wrong, "too long");
+        std::fs::remove_dir_all(&dir).expect("it is ours");
+    }
+
+    #[test]
+    fn a_token_that_nobody_can_type_is_refused_and_none_is_printed() {
+        for bad in ["a\nb", &"x".repeat(1025)] {
+            assert!(tokens("", bad).check().is_err());
+        }
+        let empty = Tokens { see: Some(Source::Text(String::new())), ..Tokens::default() };
+        assert!(empty.check().is_err() && tokens("a b", "c").check().is_ok());
+        assert!(!format!("{:?}", tokens("", "strike")).contains("strike"));
+    }
+}

@@ -1,0 +1,150 @@
+//! Unix: a list served on a Unix socket. Adds `Server::{bind_unix, spawn_unix}`.
+
+use std::convert::Infallible;
+use std::fs::{self, Permissions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use tokio::net::{UnixListener, UnixSocket, UnixStream};
+
+use crate::access::Peer;
+use crate::server::{Listener, Server};
+
+/// How many clients may wait to be accepted.
+const BACKLOG: u32 = 128;
+
+/// A [`Server`] that has its Unix socket. Clients that connect wait until it
+/// serves. The file is removed when this, or the future of
+/// [`serve`](Self::serve), is dropped.
+#[derive(Debug)]
+#[must_use = "clients wait until the server serves"]
+pub struct BoundUnixServer {
+    server: Server,
+    listener: Socket,
+}
+
+/// A listener and its file.
+#[derive(Debug)]
+struct Socket {
+    listener: UnixListener,
+    path: PathBuf,
+    /// Device and inode: another file may have taken the name since.
+    identity: (u64, u64),
+}
+
+impl Server {
+    /// Listens on a Unix socket at `path`: `nc -U path`.
+    ///
+    /// The file has mode 0600. The users who may see and kill are the same as
+    /// at a [port](crate::ProcList::serve), told by the credentials of the
+    /// peer: its own, root, and who is named in [`see_users`](Self::see_users)
+    /// or [`kill_users`](Self::kill_users), for whom the mode of the file must be changed too. A token may raise a user,
+    /// but nobody needs one.
+    ///
+    /// A file that a server left there without removing it is replaced.
+    ///
+    /// # Errors
+    ///
+    /// `AddrInUse` if a server answers there, `AlreadyExists` if what is there
+    /// is no socket, or the system does not allow it.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// # let folder = std::env::temp_dir().join(format!("pm-doc-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&folder)?;
+    /// # let path = folder.join("pm.sock");
+    /// let list = pm::ProcList::new();
+    /// let server = list.server().bind_unix(&path).await?;
+    /// assert!(path.exists());
+    /// drop(server);
+    /// assert!(!path.exists());
+    /// # std::fs::remove_dir(folder)
+    /// # }
+    /// ```
+    pub async fn bind_unix(self, path: impl AsRef<Path>) -> io::Result<BoundUnixServer> {
+        let path = path.as_ref();
+        self.access.tokens.check()?;
+        let hint =
+            |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {}: {error}", path.display()));
+        let listener = bind(path).await.map_err(hint)?;
+        Ok(BoundUnixServer { server: self, listener })
+    }
+
+    /// Listens on a Unix socket and serves from a thread of its own, as
+    /// [`ProcList::spawn`](crate::ProcList::spawn). The file stays when the program ends: the next
+    /// server replaces it.
+    ///
+    /// # Errors
+    ///
+    /// As [`bind_unix`](Self::bind_unix), or the thread cannot be made.
+    pub fn spawn_unix(self, path: impl AsRef<Path>) -> io::Result<()> {
+        let path = path.as_ref().to_path_buf();
+        super::on_a_thread(async move { Ok((self.bind_unix(path).await?, ())) }, BoundUnixServer::serve)
+    }
+}
+
+impl BoundUnixServer {
+    /// Serves in the runtime that awaits it; see [`ProcList::serve`](crate::ProcList::serve).
+    ///
+    /// # Errors
+    ///
+    /// None that it does not wait to go away.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it closes its connections, and removes the file.
+    pub fn serve(self) -> impl Future<Output = io::Result<Infallible>> + Send + 'static {
+        self.server.accept_from(self.listener)
+    }
+}
+
+async fn bind(path: &Path) -> io::Result<Socket> {
+    remove_stale(path).await?;
+    let socket = UnixSocket::new_stream()?;
+    socket.bind(path)?;
+    // Until it listens nobody can connect, so there is no time at which others may.
+    fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    let file = fs::symlink_metadata(path)?;
+    let listener = socket.listen(BACKLOG)?;
+    Ok(Socket { listener, path: path.to_path_buf(), identity: (file.dev(), file.ino()) })
+}
+
+/// Removes the file of a server that is gone.
+async fn remove_stale(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(file) if file.file_type().is_socket() => {}
+        Ok(_) => return Err(io::Error::new(ErrorKind::AlreadyExists, "it exists, and is no socket")),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    match UnixStream::connect(path).await {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => match fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        // One that is too busy to answer lives, too.
+        Ok(_) | Err(_) => Err(io::Error::new(ErrorKind::AddrInUse, "a server is listening there")),
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let is_ours = |file: &fs::Metadata| (file.dev(), file.ino()) == self.identity;
+        if fs::symlink_metadata(&self.path).is_ok_and(|file| is_ours(&file)) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl Listener for Socket {
+    type Stream = UnixStream;
+
+    async fn accept(&self) -> io::Result<(UnixStream, Peer)> {
+        let (stream, _) = self.listener.accept().await?;
+        let uid = stream.peer_cred()?.uid();
+        Ok((stream, Peer::Unix { uid }))
+    }
+}
