@@ -67,6 +67,10 @@ mod killed;
 mod limits;
 mod list;
 mod proc;
+#[cfg(any(test, fuzzing))]
+#[allow(missing_docs)]
+#[doc(hidden)]
+pub mod properties;
 mod run;
 mod server;
 mod session;
