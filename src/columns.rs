@@ -37,12 +37,13 @@ pub(crate) struct Columns {
     /// need fits into the entry.
     text: SmallVec<[u8; 96]>,
     /// Where each name and its value end. They begin where the one before ends.
-    ends: SmallVec<[(usize, usize); 4]>,
+    ends: SmallVec<[(u16, u16); 4]>,
     /// A bit for each: it is a secret.
     secrets: u32,
 }
 
 const _: () = assert!(limits::COLUMNS <= u32::BITS as usize);
+const _: () = assert!(limits::COLUMNS * (limits::NAME + limits::VALUE) <= u16::MAX as usize);
 
 impl Columns {
     /// Sets a column, or replaces its value. One that has been a secret stays
@@ -62,15 +63,15 @@ impl Columns {
 
     fn push(&mut self, name: &str, value: &str) -> usize {
         self.text.extend_from_slice(name.as_bytes());
-        let name_end = self.text.len();
+        let name_end = self.text.len() as u16;
         self.text.extend_from_slice(value.as_bytes());
-        self.ends.push((name_end, self.text.len()));
+        self.ends.push((name_end, self.text.len() as u16));
         self.ends.len() - 1
     }
 
     #[cold]
     fn replace(&mut self, column: usize, value: &str) -> usize {
-        let (start, end) = self.ends[column];
+        let (start, end) = self.ends(column);
         self.text.drain(start..end);
         self.text.insert_from_slice(start, value.as_bytes());
         self.shift(column, value.len(), end - start);
@@ -81,7 +82,7 @@ impl Columns {
     pub(crate) fn remove(&mut self, name: &str) {
         let Some(column) = self.position(name) else { return };
         let start = self.start(column);
-        let (_, end) = self.ends[column];
+        let (_, end) = self.ends(column);
         self.text.drain(start..end);
         self.shift(column, 0, end - start);
         self.ends.remove(column);
@@ -99,6 +100,7 @@ impl Columns {
 
     /// Moves all that comes after the name of `column`: there is `more` where `less` was.
     fn shift(&mut self, column: usize, more: usize, less: usize) {
+        let (more, less) = (more as u16, less as u16);
         self.ends[column].1 = self.ends[column].1 + more - less;
         for (name_end, end) in &mut self.ends[column + 1..] {
             *name_end = *name_end + more - less;
@@ -109,16 +111,22 @@ impl Columns {
     fn start(&self, column: usize) -> usize {
         match column {
             0 => 0,
-            _ => self.ends[column - 1].1,
+            _ => self.ends(column - 1).1,
         }
+    }
+
+    /// Where the name of a column and its value end.
+    fn ends(&self, column: usize) -> (usize, usize) {
+        let (name_end, end) = self.ends[column];
+        (name_end.into(), end.into())
     }
 
     #[inline]
     fn position(&self, name: &str) -> Option<usize> {
         let mut start = 0;
         self.ends.iter().position(|&(name_end, end)| {
-            let found = &self.text[start..name_end] == name.as_bytes();
-            start = end;
+            let found = &self.text[start..name_end.into()] == name.as_bytes();
+            start = end.into();
             found
         })
     }
@@ -137,7 +145,7 @@ impl Columns {
     }
 
     fn column(&self, column: usize) -> Column<'_> {
-        let (name_end, end) = self.ends[column];
+        let (name_end, end) = self.ends(column);
         Column {
             name: self.text(self.start(column), name_end),
             value: self.text(name_end, end),
@@ -149,7 +157,7 @@ impl Columns {
     pub(crate) fn spilled(&self) -> usize {
         let text = if self.text.spilled() { self.text.capacity() } else { 0 };
         let ends = if self.ends.spilled() { self.ends.capacity() } else { 0 };
-        text + ends * size_of::<(usize, usize)>()
+        text + ends * size_of::<(u16, u16)>()
     }
 }
 

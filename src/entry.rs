@@ -87,10 +87,8 @@ pub(crate) enum Verdict {
 /// compare, and nothing else.
 pub(crate) struct Facts<'a> {
     pub(crate) id: &'a str,
-    pub(crate) status: &'a str,
     pub(crate) started: Instant,
-    /// When it entered this status.
-    pub(crate) entered: Instant,
+    history: &'a History,
     pub(crate) columns: &'a Columns,
     /// The kill that it has been asked for, or died of.
     pub(crate) kill: Option<&'a Arc<Kill>>,
@@ -109,6 +107,17 @@ pub(crate) struct End {
     /// the task has left the list.
     pub(crate) kill: Option<(Arc<Kill>, Ending)>,
     pub(crate) cuts: Option<Cuts>,
+}
+
+impl<'a> Facts<'a> {
+    pub(crate) fn status(&self) -> &'a str {
+        self.history.current().0
+    }
+
+    /// When it entered this status.
+    pub(crate) fn entered(&self) -> Instant {
+        self.history.current().1
+    }
 }
 
 impl Entry {
@@ -335,6 +344,7 @@ impl Entry {
     }
 
     /// Looks at the task. `None` if it has ended.
+    #[inline]
     pub(crate) fn look<R>(&self, at: impl FnOnce(&Facts<'_>) -> R) -> Option<R> {
         self.live().map(|state| at(&self.facts(&state)))
     }
@@ -344,15 +354,15 @@ impl Entry {
         at(&self.facts(&self.lock()))
     }
 
+    #[inline]
     fn facts<'a>(&'a self, state: &'a State) -> Facts<'a> {
-        let (status, entered) = state.history.current();
         let cuts = state.cuts.as_deref();
         let (kill, end) = match &state.life {
             Life::Running => (None, None),
             Life::Killing { kill, .. } => (Some(kill), None),
             Life::Ended { outcome, kill, at } => (kill.as_ref(), Some((*outcome, *at))),
         };
-        Facts { id: &self.id, status, started: self.started, entered, columns: &state.columns, kill, end, cuts }
+        Facts { id: &self.id, started: self.started, history: &state.history, columns: &state.columns, kill, end, cuts }
     }
 
     /// The bytes that it holds.

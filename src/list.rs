@@ -282,6 +282,15 @@ impl ProcList {
         entries
     }
 
+    /// What `look` makes of each entry, in no order. It runs under the lock of a
+    /// shard, so it may look at the entry, and do nothing that takes long.
+    ///
+    /// To clone an `Arc` only to find that the entry does not match would take
+    /// as long as the look: each means waiting for memory.
+    pub(crate) fn pick<T>(&self, look: impl Fn(&Arc<Entry>) -> Option<T>) -> Vec<T> {
+        self.roster.running.iter().filter_map(|found| look(&found.key().0)).collect()
+    }
+
     /// The bytes that the list itself takes, but for its entries: its shards,
     /// and a place in them for each.
     pub(crate) fn overhead(&self) -> usize {

@@ -65,21 +65,25 @@ impl View {
 
     /// The tasks of `list` that this shows at `now`.
     pub(crate) fn select(&self, list: &ProcList, now: Instant) -> Selection {
-        let mut tasks = list.entries();
-        if self.filter.is_some() {
-            tasks.retain(|task| task.look(|facts| self.shows(facts, now)) == Some(true));
-        }
-        let total = tasks.len();
         match &self.sort {
-            None => first(&mut tasks, self.limit, |a, b| a.by_age(b)),
+            None => {
+                let matching = |task: &Arc<Entry>| {
+                    let shows = self.filter.is_none() || task.look(|facts| self.shows(facts, now)) == Some(true);
+                    shows.then(|| Arc::clone(task))
+                };
+                let mut tasks = list.pick(matching);
+                let total = tasks.len();
+                first(&mut tasks, self.limit, |a, b| a.by_age(b));
+                Selection { tasks, total }
+            }
             Some(sort) => {
-                let mut keyed: Vec<_> =
-                    tasks.drain(..).filter_map(|task| Some((sort.key(&task, now, self.reveal)?, task))).collect();
+                let key = |facts: &Facts<'_>| self.shows(facts, now).then(|| sort.key(facts, now, self.reveal));
+                let mut keyed = list.pick(|task| Some((task.look(key)??, Arc::clone(task))));
+                let total = keyed.len();
                 first(&mut keyed, self.limit, |(a, x), (b, y)| sort.order(a, b).then_with(|| x.id().cmp(y.id())));
-                tasks.extend(keyed.into_iter().map(|(_, task)| task));
+                Selection { tasks: keyed.into_iter().map(|(_, task)| task).collect(), total }
             }
         }
-        Selection { tasks, total }
     }
 }
 
@@ -103,13 +107,12 @@ enum Key {
 }
 
 impl Sort {
-    /// `None` if the task has ended.
-    fn key(&self, task: &Entry, now: Instant, reveal: bool) -> Option<Key> {
-        task.look(|facts| match self.field.cell(facts, now, reveal) {
+    fn key(&self, facts: &Facts<'_>, now: Instant, reveal: bool) -> Key {
+        match self.field.cell(facts, now, reveal) {
             Cell::Time(time) => Key::Number(time.as_secs_f64()),
             Cell::Missing | Cell::Text("") => Key::Missing,
             Cell::Text(text) => expr::parse_number(text).map_or_else(|| Key::Text(text.into()), Key::Number),
-        })
+        }
     }
 
     fn order(&self, a: &Key, b: &Key) -> Ordering {

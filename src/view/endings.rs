@@ -49,7 +49,7 @@ fn render(list: &ProcList, entries: &[Arc<Entry>], reveal: bool) -> String {
                 (Some((Outcome::Aborted, _)), _) => ("aborted", String::new()),
                 _ => ("ended", String::new()),
             };
-            let fixed = [facts.status.to_string(), seconds(ran(facts)), seconds(ago), outcome.to_string(), message];
+            let fixed = [facts.status().to_string(), seconds(ran(facts)), seconds(ago), outcome.to_string(), message];
             let cells: Vec<String> = columns.iter().map(|column| text(column, facts, now, reveal)).collect();
             (fixed, cells)
         });

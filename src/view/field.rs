@@ -59,9 +59,9 @@ impl Field {
         let now = task.end.map_or(now, |(_, at)| at);
         match self {
             Field::Id => Cell::Text(task.id),
-            Field::Status => Cell::Text(task.status),
+            Field::Status => Cell::Text(task.status()),
             Field::Time => Cell::Time(now.saturating_duration_since(task.started)),
-            Field::InStatus => Cell::Time(now.saturating_duration_since(task.entered)),
+            Field::InStatus => Cell::Time(now.saturating_duration_since(task.entered())),
             Field::Column(name) => {
                 let column = task.columns.get(name);
                 column.and_then(|column| column.known(reveal)).map_or(Cell::Missing, Cell::Text)

@@ -37,8 +37,8 @@ impl Object {
         let columns = facts.columns.iter().filter_map(|column| Some((column.name, column.known(reveal)?)));
         Object {
             id: facts.id.to_string(),
-            status: facts.status.to_string(),
-            times: [facts.started, facts.entered].map(|since| now.saturating_duration_since(since)),
+            status: facts.status().to_string(),
+            times: [facts.started, facts.entered()].map(|since| now.saturating_duration_since(since)),
             killing: facts.kill.map(|kill| {
                 let since = now.saturating_duration_since(kill.at);
                 (since, kill.message.clone(), kill.by.as_deref().map(str::to_string))

@@ -98,7 +98,7 @@ fn time_width(field: &Field, tasks: &[Arc<Entry>], now: Instant) -> usize {
     let longest = match field {
         Field::Time => tasks.iter().map(|task| now.saturating_duration_since(task.started())).max(),
         Field::InStatus => {
-            let in_status = |task: &Arc<Entry>| task.look(|facts| now.saturating_duration_since(facts.entered));
+            let in_status = |task: &Arc<Entry>| task.look(|facts| now.saturating_duration_since(facts.entered()));
             tasks.iter().filter_map(in_status).max()
         }
         Field::Id | Field::Status | Field::Column(_) => return 0,
