@@ -188,13 +188,16 @@ mod tests {
     }
 
     #[test]
-    fn a_large_value_gives_its_room_back() {
+    fn large_values_give_their_room_back() {
         let mut columns = Columns::default();
-        columns.set("body", &"x".repeat(1 << 20), false);
-        columns.set("body", "-", false);
+        let names: Vec<_> = (0..32).map(|n| format!("c{n}")).collect();
+        let fill =
+            |columns: &mut Columns| names.iter().for_each(|name| assert!(columns.set(name, &"x".repeat(1024), false)));
+        fill(&mut columns);
+        names.iter().for_each(|name| assert!(columns.set(name, "-", false)));
         assert!(columns.text.capacity() < 2048);
-        columns.set("body", &"x".repeat(1 << 20), false);
-        columns.remove("body");
+        fill(&mut columns);
+        names.iter().for_each(|name| columns.remove(name));
         assert!(columns.text.capacity() < 2048);
     }
 
