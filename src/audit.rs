@@ -1,5 +1,8 @@
 //! Audit: who killed what, and what came of it.
 
+#[cfg(feature = "tracing")]
+mod log;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
@@ -15,6 +18,8 @@ const KEPT: usize = 256;
 #[derive(Default)]
 pub(crate) struct Audit {
     records: Mutex<VecDeque<Record>>,
+    #[cfg(feature = "tracing")]
+    log: log::Log,
 }
 
 struct Record {
@@ -31,6 +36,8 @@ impl Audit {
         records.push_back(record);
         drop(records);
         drop(oldest);
+        #[cfg(feature = "tracing")]
+        self.log.follow(kill);
     }
 
     /// A line for each, the last one last.
@@ -48,16 +55,18 @@ impl Record {
         let by = by.as_deref().unwrap_or("the program itself");
         let outcome = match ending.get() {
             None => format!("being killed for {:.1}s", Instant::now().saturating_duration_since(*at).as_secs_f64()),
-            Some(ending) => {
-                let outcome = match ending.outcome {
-                    Outcome::Killed => "killed",
-                    Outcome::Ended => "ended by itself",
-                    Outcome::Aborted => "panicked",
-                };
-                format!("{outcome} after {:.1}s", ending.after.as_secs_f64())
-            }
+            Some(ending) => format!("{} after {:.1}s", name(ending.outcome), ending.after.as_secs_f64()),
         };
         let (by, id, message) = (escape::plain(by), escape::id(id), escape::quoted(message));
         format!("{time} {by}: {id} {message}: {outcome}")
+    }
+}
+
+/// What an outcome is called.
+fn name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Killed => "killed",
+        Outcome::Ended => "ended by itself",
+        Outcome::Aborted => "panicked",
     }
 }
