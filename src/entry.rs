@@ -33,19 +33,26 @@ use crate::limits::{self, Cuts};
 use crate::proc::{Killing, Outcome, Proc};
 
 /// All that is known of one task. Shared by its guard, its handles and the list.
+///
+/// In this order, because to look at a hundred thousand of them is to wait for
+/// memory: the lock, the columns and the life lie side by side.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Entry {
+    state: Mutex<State>,
+    kill_pending: AtomicBool,
+    /// There is a history that takes memory of its own.
+    has_past: AtomicBool,
     id: CompactString,
     started: Instant,
-    kill_pending: AtomicBool,
-    state: Mutex<State>,
 }
 
 #[derive(Debug)]
+#[repr(C)]
 struct State {
-    history: History,
     columns: Columns,
     life: Life,
+    history: History,
     forbidden: bool,
     /// Made when somebody first waits for the kill: it costs more than a status.
     wakeup: Option<CancellationToken>,
@@ -126,6 +133,7 @@ impl Entry {
             id,
             started,
             kill_pending: AtomicBool::new(false),
+            has_past: AtomicBool::new(false),
             state: Mutex::new(State {
                 history: History::new(started),
                 columns: Columns::default(),
@@ -176,6 +184,9 @@ impl Entry {
         if let Some(mut state) = self.live() {
             state.history.enter(status, Instant::now);
             state.site = Some(site);
+            if state.history.has_spilled() {
+                self.has_past.store(true, Ordering::Relaxed);
+            }
             if is_over {
                 state.cuts().statuses += 1;
             }
@@ -287,6 +298,16 @@ impl Entry {
         let state = self.lock();
         let seen = matches!(state.life, Life::Killing { seen: true, .. });
         (state.history.current().0.clone(), seen)
+    }
+
+    /// Gives back what nobody can ask for any more once the guard is gone.
+    #[inline]
+    pub(crate) fn forget_past(&self) {
+        if !self.has_past.load(Ordering::Relaxed) {
+            return;
+        }
+        let past = self.lock().history.forget_past();
+        drop(past);
     }
 
     /// Ends the task. `None` if it had ended before.

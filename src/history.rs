@@ -79,6 +79,23 @@ impl History {
         older.iter().chain(newer)
     }
 
+    /// Whether it takes memory outside of itself.
+    #[inline]
+    pub(crate) fn has_spilled(&self) -> bool {
+        self.steps.spilled()
+    }
+
+    /// Forgets all but the current status, if that gives memory back. Returns
+    /// what it has forgotten: to be dropped when no lock is held.
+    pub(crate) fn forget_past(&mut self) -> Option<History> {
+        if !self.has_spilled() {
+            return None;
+        }
+        let (status, at) = self.current();
+        let current = SmallVec::from_iter([(status.clone(), at)]);
+        Some(std::mem::replace(self, History { steps: current, oldest: 0, folded: None }))
+    }
+
     /// The bytes that it holds outside of itself.
     pub(crate) fn spilled(&self) -> usize {
         let steps = if self.steps.spilled() { self.steps.capacity() * size_of::<(Status, Instant)>() } else { 0 };
@@ -169,6 +186,19 @@ mod tests {
         assert_eq!(profile.len(), 33);
         assert_eq!(profile[32].0, "…");
         assert_eq!(profile.iter().map(|(_, time)| time.as_secs()).sum::<u64>(), 1001);
+    }
+
+    #[test]
+    fn the_past_is_forgotten_and_the_present_is_not() {
+        let (mut history, started) = history((1..=40).map(|n| format!("s{n}")));
+        let entered = history.current().1;
+        assert!(history.spilled() > 1000 && history.forget_past().is_some());
+        assert_eq!(
+            (history.spilled(), history.current().0.as_ref(), history.current().1),
+            ("s40".len(), "s40", entered)
+        );
+        assert_eq!(history.steps(started).len(), 1);
+        assert!(history.forget_past().is_none());
     }
 
     #[test]

@@ -212,6 +212,8 @@ impl Drop for Task {
     fn drop(&mut self) {
         if let Some(list) = &self.list {
             list.end(&self.handle.entry, thread::panicking());
+            // It is kept for a while, for `done`: without its history.
+            self.handle.entry.forget_past();
         }
     }
 }
