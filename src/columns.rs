@@ -30,16 +30,18 @@ impl<'a> Column<'a> {
     }
 }
 
-/// Names and values in the order in which they were set first.
+/// Names and values in the order in which they were set first. What says where
+/// they are comes before them, near to what else a filter reads of a task.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(crate) struct Columns {
-    /// Name, value, name, value. What the usual three columns of a request
-    /// need fits into the entry.
-    text: SmallVec<[u8; 96]>,
     /// Where each name and its value end. They begin where the one before ends.
     ends: SmallVec<[(u16, u16); 4]>,
     /// A bit for each: it is a secret.
     secrets: u32,
+    /// Name, value, name, value. What the usual three columns of a request
+    /// need fits into the entry.
+    text: SmallVec<[u8; 96]>,
 }
 
 const _: () = assert!(limits::COLUMNS <= u32::BITS as usize);

@@ -35,14 +35,14 @@ use crate::proc::{Killing, Outcome, Proc};
 /// All that is known of one task. Shared by its guard, its handles and the list.
 ///
 /// In this order, because to look at a hundred thousand of them is to wait for
-/// memory: the lock, the columns and the life lie side by side.
+/// memory: what a filter needs lies side by side.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Entry {
-    state: Mutex<State>,
     kill_pending: AtomicBool,
     /// There is a history that takes memory of its own.
     has_past: AtomicBool,
+    state: Mutex<State>,
     id: CompactString,
     started: Instant,
 }
@@ -50,8 +50,8 @@ pub(crate) struct Entry {
 #[derive(Debug)]
 #[repr(C)]
 struct State {
-    columns: Columns,
     life: Life,
+    columns: Columns,
     history: History,
     forbidden: bool,
     /// Made when somebody first waits for the kill: it costs more than a status.
@@ -362,6 +362,13 @@ impl Entry {
             killing,
             outcome,
         }
+    }
+
+    /// Makes the processor fetch what a look will need. A lock waits for its
+    /// memory all by itself, and these waits can be had at the same time.
+    #[inline]
+    pub(crate) fn approach(&self) {
+        std::hint::black_box(self.kill_pending.load(Ordering::Relaxed));
     }
 
     /// Looks at the task. `None` if it has ended.

@@ -31,6 +31,9 @@ const RESERVED: [&str; 4] = ["id", "status", "time", "in_status"];
 /// time, so the more there are the shorter a task waits for it.
 const SHARDS: usize = 512;
 
+/// How many entries are fetched from memory at the same time.
+const AHEAD: usize = 32;
+
 /// How many names of secrets a stripe remembers: a program has a few.
 const NAMES: usize = 64;
 
@@ -288,7 +291,17 @@ impl ProcList {
     /// To clone an `Arc` only to find that the entry does not match would take
     /// as long as the look: each means waiting for memory.
     pub(crate) fn pick<T>(&self, look: impl Fn(&Arc<Entry>) -> Option<T>) -> Vec<T> {
-        self.roster.running.iter().filter_map(|found| look(&found.key().0)).collect()
+        let mut entries = self.roster.running.iter();
+        let mut next = Vec::with_capacity(AHEAD);
+        let mut picked = Vec::new();
+        loop {
+            next.extend(entries.by_ref().take(AHEAD));
+            if next.is_empty() {
+                return picked;
+            }
+            next.iter().for_each(|found| found.key().0.approach());
+            picked.extend(next.drain(..).filter_map(|found| look(&found.key().0)));
+        }
     }
 
     /// The bytes that the list itself takes, but for its entries: its shards,
