@@ -341,11 +341,11 @@ impl Person {
             ["already", "killing", id, ..] => self.asked(id.trim_end_matches(':')),
             ["killed", id, "after", ..]
             | [id, "ended", "by", "itself", "before", "the", "kill", "reached", "it"]
-            | [id, "panicked", ..] => {
+            | [id, "panicked", ..]
+                if self.open.remove(id) =>
+            {
                 // Those of a set are counted by its sum.
-                if self.open.remove(id) {
-                    add(&OUTCOMES, 1);
-                }
+                add(&OUTCOMES, 1);
             }
             ["kill", token, "<message>", "to", "kill", ..] => self.token = Some(token.to_string()),
             [token, ..] if token.len() == 6 && token.starts_with('@') && token.ends_with(':') => add(&SETS, 1),
