@@ -519,8 +519,9 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         let service = Arc::clone(&self.service);
         let clients = service.clients.load(Ordering::Relaxed);
         let context = Context { view: self.view.clone(), audit: Arc::clone(&service.audit), clients };
+        let urgent = question.is_urgent();
         let make = move |list: &ProcList| answer::answer(&question, list, &context);
-        self.asking = Some(Box::pin(async move { service.frames.make(make).await }));
+        self.asking = Some(Box::pin(async move { service.frames.make(urgent, make).await }));
     }
 
     /// The columns that this client may name.

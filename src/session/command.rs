@@ -103,6 +103,13 @@ pub(crate) enum Question {
     KillWhere(String),
 }
 
+impl Question {
+    /// Who asks this is about to kill, or costs next to nothing.
+    pub(crate) fn is_urgent(&self) -> bool {
+        matches!(self, Question::KillWhere(_) | Question::Show(_) | Question::Audit)
+    }
+}
+
 /// One line of input, not understood: its `Display` is the reply.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Invalid {

@@ -127,10 +127,25 @@ impl Frames {
         .await
     }
 
-    /// Makes something else of the list, for one client who asked for it. It
-    /// does not wait out the pause, but for what is being rendered.
-    pub(crate) async fn make<R: Send + 'static>(&self, make: impl FnOnce(&ProcList) -> R + Send + 'static) -> R {
-        self.render(self.gate().await, make).await
+    /// Makes something else of the list, for one client who asked for it.
+    /// What is `urgent` does not wait out the pause, but for what is being
+    /// rendered.
+    pub(crate) async fn make<R: Send + 'static>(
+        &self,
+        urgent: bool,
+        make: impl FnOnce(&ProcList) -> R + Send + 'static,
+    ) -> R {
+        if urgent {
+            return self.render(self.gate().await, make).await;
+        }
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let gate = self.rested_gate().await;
+        let make = move |list: &ProcList| {
+            let made = make(list);
+            drop(turn);
+            made
+        };
+        self.render(gate, make).await
     }
 
     /// The gate, after the pause.
@@ -221,14 +236,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_one_client_asked_for_does_not_wait_out_the_pause_and_makes_one() {
+    async fn what_is_urgent_does_not_wait_out_the_pause_and_what_is_not_does() {
         let frames = slow_frames().await;
         let began = Instant::now();
         let mut waiting = Box::pin(frames.get(frames.of(view()), Duration::ZERO, Some(began)));
         assert!(futures_util::poll!(&mut waiting).is_pending());
-        assert_eq!(frames.make(ProcList::len).await, 0);
+        assert_eq!(frames.make(true, ProcList::len).await, 0);
         assert_eq!(began.elapsed(), Duration::ZERO);
         assert_eq!(frames.gate.lock().await.rest_until, Some(began + 10 * SECOND), "the longer pause stands");
+        drop(waiting);
+        assert_eq!(frames.make(false, ProcList::len).await, 0);
+        assert_eq!(began.elapsed().as_secs(), 10);
     }
 
     #[tokio::test(start_paused = true)]
@@ -260,7 +278,7 @@ mod tests {
         drop(asking);
         // The rendering has the lock until it is done.
         assert!(shared.last.lock().await.is_some());
-        let thread = frames.make(|_| std::thread::current().name().map(str::to_string)).await;
+        let thread = frames.make(true, |_| std::thread::current().name().map(str::to_string)).await;
         assert_eq!(thread.as_deref(), Some("pm-aside"));
     }
 }
