@@ -36,7 +36,8 @@
 //!    async code one line does it all: [`task.run(future).await`](Handle::run).
 //! 3. [`ProcList`] is the list as a value: for tests, and programs with several.
 //!    Its snapshots are [`Proc`]s, and [`ProcList::contents`] is just the text.
-//! 4. [`ProcList::server`] sets the pace and the limits of what is served;
+//! 4. [`ProcList::server`] sets the pace and the limits of what is served, and
+//!    who may see and kill: users, tokens, a Unix socket;
 //!    [`ProcList::serve`] takes a listener of yours, into a runtime of yours.
 //!
 //! # How a kill works
@@ -51,6 +52,8 @@
 //! # Further reading
 //!
 //! - [The line protocol](_documentation::protocol): every byte that `nc` sees.
+//! - [Expressions](_documentation::expressions): the manual of `where` and `kill where`.
+//! - [Reliability](_documentation::reliability): what was done to break it.
 //! - [The design](_documentation::design): decisions, and what was rejected.
 
 mod access;
@@ -90,6 +93,10 @@ pub use task::{Handle, Task};
 pub mod _documentation {
     #[doc = include_str!("../docs/protocol.md")]
     pub mod protocol {}
+    #[doc = include_str!("../docs/expressions.md")]
+    pub mod expressions {}
+    #[doc = include_str!("../docs/reliability.md")]
+    pub mod reliability {}
     #[doc = include_str!("../docs/design.md")]
     pub mod design {}
 }

@@ -81,6 +81,10 @@ impl ProcList {
 
     /// Serves this list on a listener of yours, in the runtime that awaits it.
     ///
+    /// On Linux the program's own user and root are let in, and may kill; all
+    /// other users of the machine are turned away. [`server`](Self::server) names others, or sets
+    /// a token. On other systems everybody on the machine may kill.
+    ///
     /// It runs until it is dropped, which ends its sessions. It owns what it
     /// needs, so `tokio::spawn(list.serve(listener))` works.
     ///
@@ -115,7 +119,8 @@ impl ProcList {
 
     /// Serves this list from an operating-system thread of its own, with a
     /// runtime of its own: for programs without tokio, and so that the list
-    /// answers while every thread of the program's own runtime is blocked.
+    /// answers while every thread of the program's own runtime is blocked, as in the example `blocked`.
+    /// Who is let in is as for [`serve`](Self::serve).
     ///
     /// Returns the address as soon as it is bound; the port is chosen by the
     /// system if it was 0. The thread runs as long as the program.

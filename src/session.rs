@@ -96,6 +96,22 @@ impl Service {
     }
 }
 
+/// A client that counts as long as it is there.
+struct Present<'a>(&'a Service);
+
+impl<'a> Present<'a> {
+    fn of(service: &'a Service) -> Self {
+        service.clients.fetch_add(1, Ordering::Relaxed);
+        Present(service)
+    }
+}
+
+impl Drop for Present<'_> {
+    fn drop(&mut self) {
+        self.0.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// One client and what it has asked for.
 struct Session<S> {
     input: FramedRead<ReadHalf<S>, LineDecoder>,
@@ -175,10 +191,9 @@ where
     if role == Role::Nothing {
         session.out.reply(TOKEN_FIRST);
     }
-    session.service.clients.fetch_add(1, Ordering::Relaxed);
-    let conversation = session.converse().await;
-    session.service.clients.fetch_sub(1, Ordering::Relaxed);
-    conversation?;
+    let service = Arc::clone(&session.service);
+    let _present = Present::of(&service);
+    session.converse().await?;
     close(session.input.into_inner(), session.out.into_inner()).await
 }
 

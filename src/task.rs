@@ -252,7 +252,8 @@ impl Handle {
     /// Sets the status, and returns a kill point: call it, and it unwinds if
     /// the task has been killed.
     ///
-    /// A literal is not copied; `format!(..)` works too. To set the status that
+    /// A literal is not copied; `format!(..)` works too. It is cut at 256 bytes
+    /// with `…`. To set the status that
     /// the task is in already changes nothing.
     ///
     /// ```

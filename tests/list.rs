@@ -146,3 +146,51 @@ fn a_thousand_rows_are_shown_and_the_rest_is_counted() {
     assert!(list.contents().ends_with("\n... 2 more (limit 1000)\n"));
     assert_eq!(list.table(usize::MAX).lines().count(), 1 + 1002);
 }
+
+#[test]
+fn what_is_too_long_is_cut_at_a_character_and_a_33rd_column_is_left_out() {
+    let list = ProcList::new();
+    let long = "é".repeat(1000);
+    let task = list.start(&*long).col("value", &long);
+    task.set_status(long.clone());
+    list.kill(task.id(), long.clone()).unwrap();
+    for n in 0..40 {
+        task.set_col(format!("c{n}"), n);
+    }
+    let proc = list.get(task.id()).unwrap();
+    let cut = |bytes: usize| "é".repeat((bytes - 3) / 2) + "…";
+    assert_eq!((proc.id, proc.status), (cut(256), cut(256)));
+    assert_eq!(proc.killing.unwrap().message, cut(512));
+    assert_eq!((proc.cols.len(), &proc.cols[0].1), (32, &cut(1024)));
+    task.set_col("c3", "replaced");
+    task.remove_col("c4");
+    task.set_col("c39", "has room now");
+    let proc = list.get(task.id()).unwrap();
+    assert!(proc.cols.contains(&("c3".into(), "replaced".into())) && proc.cols.len() == 32);
+    assert_eq!(proc.cols[31], ("c39".to_string(), "has room now".to_string()));
+    assert_eq!(task.check().unwrap_err().message(), cut(512));
+}
+
+#[test]
+fn a_snapshot_says_where_the_status_was_set_and_masks_secrets() {
+    let list = ProcList::new();
+    let task = list.start("a").secret_col("token", "8e2b");
+    assert!(list.get("a").unwrap().site.is_none());
+    let sets: [&dyn Fn(); 5] = [
+        &|| task.set_status("one"),
+        &|| task.status("two")(),
+        &|| task.try_status("three").unwrap(),
+        &|| list.set_status("a", "four"),
+        &|| list.status("a", "five")(),
+    ];
+    let mut lines = Vec::new();
+    for set in sets {
+        set();
+        let site = list.get("a").unwrap().site.unwrap();
+        assert!(site.file().ends_with("list.rs"), "{site}");
+        lines.push(site.line());
+    }
+    assert!(lines.is_sorted_by(|a, b| b - a == 1), "{lines:?}");
+    task.set_col("token", "77");
+    assert_eq!(task.done().cols, [("token".to_string(), "***".to_string())]);
+}
