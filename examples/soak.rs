@@ -268,12 +268,14 @@ fn make_noise(mut stream: TcpStream, random: &mut Random) {
 struct Person {
     /// The ids that are being killed at this client's wish.
     open: HashSet<String>,
+    /// Those whose outcome has been told.
+    closed: HashSet<String>,
     seen: Vec<String>,
     token: Option<String>,
 }
 
 fn converse(mut stream: TcpStream, random: &mut Random, until: Instant, half_closes: bool) {
-    let mut person = Person { open: HashSet::new(), seen: Vec::new(), token: None };
+    let mut person = Person { open: HashSet::new(), closed: HashSet::new(), seen: Vec::new(), token: None };
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut to_type = random.below(30);
     let mut line = Vec::new();
@@ -346,7 +348,9 @@ impl Person {
             {
                 // Those of a set are counted by its sum.
                 add(&OUTCOMES, 1);
+                assert!(self.closed.insert(id.to_string()), "two outcomes for {id}");
             }
+            ["killed", id, "after", ..] if self.closed.contains(id) => panic!("two outcomes for {id}"),
             ["kill", token, "<message>", "to", "kill", ..] => self.token = Some(token.to_string()),
             [token, ..] if token.len() == 6 && token.starts_with('@') && token.ends_with(':') => add(&SETS, 1),
             [id, ..] if (id.starts_with('w') || id.starts_with("long")) && self.seen.len() < 1000 => {

@@ -65,8 +65,10 @@ impl Access {
         let admitted = match peer {
             #[cfg(unix)]
             Peer::Unix { uid } => self.admit_user(uid, "the socket".to_string()).await,
+            // Whatever address it comes from: who connects to a loopback address
+            // from another one of this machine is in the table as well.
             #[cfg(target_os = "linux")]
-            Peer::Tcp { peer, local } if peer.ip().to_canonical().is_loopback() => {
+            Peer::Tcp { peer, local } if local.ip().to_canonical().is_loopback() => {
                 let uid = aside(move || peer::user(peer, local)).await;
                 match uid {
                     Ok(Some(uid)) => self.admit_user(uid, peer.to_string()).await,
@@ -77,8 +79,11 @@ impl Access {
                 .or_else(|refusal| if self.tokens.are_set() { Ok(self.stranger(peer)) } else { Err(refusal) })
             }
             Peer::Tcp { peer, .. } if self.tokens.are_set() => Ok(self.stranger(peer)),
-            // Where there is no table of connections to look into. Other
-            // addresses are not bound without a token.
+            // Not reached: such an address is not listened on without a token.
+            #[cfg(target_os = "linux")]
+            Peer::Tcp { peer, .. } => Err(format!("forbidden: {peer} did not come by a loopback address")),
+            // Where there is no table of connections to look into.
+            #[cfg(not(target_os = "linux"))]
             Peer::Tcp { peer, .. } => Ok(Admitted { role: Role::Kill, who: peer.to_string().into() }),
         }?;
         let is_tcp = matches!(peer, Peer::Tcp { .. });

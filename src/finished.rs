@@ -12,7 +12,7 @@ use crate::proc::Outcome;
 pub(crate) const KEPT: usize = 256;
 
 /// The most that can be asked for.
-pub(crate) const KEPT_AT_MOST: usize = 65_536;
+pub(crate) const KEPT_AT_MOST: usize = 1024;
 
 /// How many of the slowest are kept.
 pub(crate) const SLOWEST: usize = 64;
@@ -58,7 +58,10 @@ impl Finished {
         if end.ran > self.threshold {
             self.record_slow(&entry, end.ran);
         }
-        self.last.truncate(keep);
+        // Usually one at most; more when fewer are to be kept than before.
+        while self.last.len() > keep {
+            self.last.pop_front();
+        }
         let evicted = if self.last.len() == keep { self.last.pop_front() } else { None };
         self.last.push_back(entry);
         evicted
@@ -80,7 +83,7 @@ impl Finished {
         }
     }
 
-    pub(crate) fn last(&self) -> impl Iterator<Item = &Arc<Entry>> {
+    pub(crate) fn last(&self) -> impl ExactSizeIterator<Item = &Arc<Entry>> {
         self.last.iter()
     }
 
@@ -126,9 +129,11 @@ mod tests {
         let mut finished = Finished::default();
         end(&mut finished, 3, [5, 1, 4, 2, 3]);
         assert_eq!(ids(finished.last()), [4, 2, 3]);
-        end(&mut finished, 1, [9]);
-        assert_eq!(ids(finished.last()), [9]);
-        assert_eq!(finished.counts().ended, 6);
+        end(&mut finished, 2, [9]);
+        assert_eq!(ids(finished.last()), [3, 9]);
+        end(&mut finished, 1, [8]);
+        assert_eq!(ids(finished.last()), [8]);
+        assert_eq!(finished.counts().ended, 7);
     }
 
     #[test]

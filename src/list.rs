@@ -17,6 +17,7 @@ use ahash::RandomState;
 use compact_str::{CompactString, format_compact};
 use dashmap::DashMap;
 
+use crate::audit::Audit;
 use crate::entry::{Entry, Verdict};
 use crate::escape;
 use crate::finished::{self, Counts, Finished};
@@ -76,6 +77,8 @@ pub(crate) struct Roster {
     running: DashMap<ById, (), RandomState>,
     columns: RwLock<Arc<[String]>>,
     forbid_kill: AtomicBool,
+    /// The last kills that somebody asked for at a port.
+    audit: Arc<Audit>,
     /// How many finished tasks each stripe keeps.
     keep_done: AtomicUsize,
     /// Numbers for the ids that a task cannot have as they are.
@@ -113,6 +116,7 @@ impl ProcList {
             running: DashMap::with_capacity_and_hasher_and_shard_amount(0, RandomState::new(), SHARDS),
             columns: RwLock::new(Arc::new([])),
             forbid_kill: AtomicBool::new(false),
+            audit: Arc::default(),
             keep_done: AtomicUsize::new(finished::KEPT),
             unnamed: AtomicU64::new(1),
             repeated: AtomicU64::new(10),
@@ -180,7 +184,7 @@ impl ProcList {
     }
 
     /// How many of the tasks that ended last are kept, for `done` at the port:
-    /// 256 unless changed, 65,536 at most. Each thread that ends tasks may keep so many
+    /// 256 unless changed, 1,024 at most. Each thread that ends tasks keeps so many
     /// of its own. With 0 the slowest are not kept either.
     pub fn keep_done(&self, tasks: usize) {
         self.roster.keep_done.store(tasks.min(finished::KEPT_AT_MOST), Ordering::Relaxed);
@@ -272,6 +276,10 @@ impl ProcList {
         Arc::clone(&self.stripes[lane()])
     }
 
+    pub(crate) fn audit(&self) -> Arc<Audit> {
+        Arc::clone(&self.roster.audit)
+    }
+
     /// Whether tasks have set a column of this name as a secret.
     pub(crate) fn is_secret(&self, name: &str) -> bool {
         self.stripes.iter().any(|stripe| stripe.secrets().contains(name))
@@ -285,12 +293,16 @@ impl ProcList {
         entries
     }
 
-    /// What `look` makes of each entry, in no order. It runs under the lock of a
-    /// shard, so it may look at the entry, and do nothing that takes long.
+    /// What `look` makes of each entry, in no order. If it `is_quick`, it runs
+    /// under the lock of the shard (of several, at most as many as are fetched
+    /// ahead, where shards have few entries).
     ///
     /// To clone an `Arc` only to find that the entry does not match would take
     /// as long as the look: each means waiting for memory.
-    pub(crate) fn pick<T>(&self, look: impl Fn(&Arc<Entry>) -> Option<T>) -> Vec<T> {
+    pub(crate) fn pick<T>(&self, is_quick: bool, look: impl Fn(&Arc<Entry>) -> Option<T>) -> Vec<T> {
+        if !is_quick {
+            return self.entries().iter().filter_map(look).collect();
+        }
         let mut entries = self.roster.running.iter();
         let mut next = Vec::with_capacity(AHEAD);
         let mut picked = Vec::new();
@@ -316,6 +328,16 @@ impl ProcList {
         let mut counts = Counts::default();
         self.stripes.iter().for_each(|stripe| counts.add(&stripe.finished().counts()));
         counts
+    }
+
+    /// How many of the tasks that ended last can be asked for.
+    pub(crate) fn kept(&self) -> usize {
+        self.roster.keep_done.load(Ordering::Relaxed)
+    }
+
+    /// How many finished ones are kept by all threads.
+    pub(crate) fn finished(&self) -> usize {
+        self.stripes.iter().map(|stripe| stripe.finished().last().len()).sum()
     }
 
     /// The tasks that ended last, in no order.

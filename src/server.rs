@@ -33,6 +33,9 @@ const DELAY: Duration = Duration::from_secs(3);
 /// How many clients are served at a time unless told otherwise.
 const CONNECTIONS: usize = 64;
 
+/// How many clients are being decided about at a time; the others wait to be accepted.
+const ARRIVALS: usize = 64;
+
 /// How many clients are being told at a time that they are too many.
 const REFUSALS: usize = 64;
 
@@ -257,6 +260,7 @@ impl Server {
 
     async fn accept_from(self, listener: impl Listener) -> io::Result<Infallible> {
         let service = Arc::new(Service::new(self.list, self.access, self.delay, self.limit));
+        let mut arrivals = JoinSet::new();
         let mut sessions = JoinSet::new();
         let mut refusals = JoinSet::new();
         loop {
@@ -264,14 +268,26 @@ impl Server {
                 biased;
                 Some(_ended) = sessions.join_next() => {}
                 Some(_ended) = refusals.join_next() => {}
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) if sessions.len() < self.max_connections => {
-                        sessions.spawn(receive(stream, peer, Arc::clone(&service)));
+                // Who is turned away takes the place of nobody who is let in.
+                Some(arrived) = arrivals.join_next() => {
+                    let Ok((stream, admitted)) = arrived else { continue };
+                    let refusal = match admitted {
+                        Ok(admitted) if sessions.len() < self.max_connections => {
+                            sessions.spawn(session::run(stream, Arc::clone(&service), admitted));
+                            continue;
+                        }
+                        Ok(_one_too_many) => "too many connections".to_string(),
+                        Err(refusal) => refusal,
+                    };
+                    if refusals.len() < REFUSALS {
+                        refusals.spawn(refuse(stream, refusal));
                     }
-                    Ok((stream, _)) if refusals.len() < REFUSALS => {
-                        refusals.spawn(refuse(stream, "too many connections".to_string()));
+                }
+                accepted = listener.accept(), if arrivals.len() < ARRIVALS => match accepted {
+                    Ok((stream, peer)) => {
+                        let service = Arc::clone(&service);
+                        arrivals.spawn(async move { (stream, service.access.admit(peer).await) });
                     }
-                    Ok(_one_too_many_to_tell) => {}
                     Err(error) if is_about_one_connection(&error) => {}
                     // As hyper and axum do after EMFILE: the connection stays in the backlog.
                     Err(_scarce) => time::sleep(SCARCE).await,
@@ -345,14 +361,6 @@ impl BoundServer {
 fn is_about_one_connection(error: &io::Error) -> bool {
     use ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
-}
-
-/// Serves a client, or turns it away.
-async fn receive<S: AsyncRead + AsyncWrite>(stream: S, peer: Peer, service: Arc<Service>) -> io::Result<()> {
-    match service.access.admit(peer).await {
-        Ok(admitted) => session::run(stream, service, admitted).await,
-        Err(refusal) => refuse(stream, refusal).await,
-    }
 }
 
 async fn refuse(stream: impl AsyncRead + AsyncWrite, why: String) -> io::Result<()> {

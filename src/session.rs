@@ -91,7 +91,7 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) fn new(list: ProcList, access: Access, delay: Duration, limit: usize) -> Self {
-        let (frames, audit) = (Frames::new(list), Arc::default());
+        let (audit, frames) = (list.audit(), Frames::new(list));
         Service { frames, access, audit, delay, limit, clients: AtomicUsize::new(0) }
     }
 }
@@ -214,7 +214,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             let is_idle = self.making.is_none() && self.asking.is_none();
             let (wakes, wake_at) = match self.pace {
                 Pace::Frozen { owes_frame: true, .. } => (self.out.is_empty() && is_idle, Instant::now()),
-                Pace::Outside { until } => (self.asking.is_none(), until),
+                Pace::Outside { until } => (true, until),
                 // A frame is made only when the last one is out: a slow client misses some.
                 Pace::Next(at) | Pace::Frozen { until: at, .. } => (self.out.is_empty() && is_idle, at),
                 Pace::Leaving { .. } if self.out.is_empty() && self.kills.is_empty() && is_idle => return Ok(()),
@@ -227,7 +227,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             tokio::select! {
                 biased;
                 sent = self.out.send(), if !self.out.is_empty() => sent?,
-                news = self.kills.next(), if self.out.has_room() => self.reply(news),
+                news = self.kills.next(), if self.out.has_room() => self.tell_news(&news),
                 frame = made(&mut self.making) => self.show(&frame),
                 answer = made(&mut self.asking) => self.tell(answer),
                 () = time::sleep_until(wake_at), if wakes => self.wake(),
@@ -251,7 +251,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             Pace::Leaving { .. } => {
                 while self.out.has_room() && !self.kills.is_empty() {
                     if let Some(news) = self.kills.give_up() {
-                        self.reply(news);
+                        self.tell_news(&news);
                     }
                 }
             }
@@ -323,11 +323,21 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         }
     }
 
+    /// What became of a kill. It does not take the place of a table that
+    /// somebody looks at.
+    fn tell_news(&mut self, news: &str) {
+        match self.screen {
+            None => self.reply(news),
+            Some(_) => self.reply(news.lines().last().unwrap_or_default()),
+        }
+    }
+
     fn tell(&mut self, answer: Answer) {
         self.asking = None;
         match answer {
             Answer::Fault(reply) => return self.fault(reply),
             Answer::Tried(tried) => self.show_role(tried),
+            Answer::Lines(text) if text.is_empty() => {}
             Answer::Lines(text) => self.reply(text.strip_suffix('\n').unwrap_or(&text)),
             Answer::Frame(text) => {
                 let text = text.strip_suffix('\n').unwrap_or(&text);
@@ -475,6 +485,11 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             }
             Command::Cols(names) => {
                 let columns: Vec<Field> = names.iter().map(|name| self.field(name)).collect::<Result<_, _>>()?;
+                if let Some((_, twice)) =
+                    columns.iter().enumerate().find(|(at, column)| columns[..*at].contains(column))
+                {
+                    return Err(format!("invalid column '{}': it is there already", escape::echo(twice.name())));
+                }
                 self.view.columns = Some(columns).filter(|columns| !columns.is_empty());
                 self.look_again();
             }
@@ -551,6 +566,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
 
     fn leave(&mut self) {
         self.making = None;
+        self.asking = None;
         if let Some(screen) = self.screen.take() {
             self.out.draw(&screen.below());
         }

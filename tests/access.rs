@@ -76,6 +76,23 @@ fn another_user_of_the_machine_is_told_why_and_turned_away() {
 }
 
 #[test]
+fn another_user_is_turned_away_whatever_address_it_comes_from() {
+    let list = ProcList::new();
+    let task = list.start("req1");
+    let addr = list.spawn(":0").unwrap();
+    // An address of this machine that is not a loopback one, if it has any.
+    let addrs = Command::new("hostname").arg("-I").output().unwrap();
+    let addrs = String::from_utf8(addrs.stdout).unwrap();
+    for own in addrs.split_whitespace().filter(|own| own.contains('.')).chain(["127.0.0.9"]) {
+        let args = ["-s", own, "127.0.0.1", &addr.port().to_string()];
+        let Some(text) = nc_as(NAMELESS, &args, "kill req1 mine\n") else { return };
+        assert!(text.starts_with("forbidden: uid 54321 may not see this processlist"), "{own}: {text}");
+        assert!(nc_as(0, &args, "stats\n").unwrap().contains("running "), "{own}");
+    }
+    task.check().expect("nobody killed it");
+}
+
+#[test]
 fn a_named_user_may_do_what_it_was_given_and_the_audit_knows_it() {
     let list = ProcList::new();
     list.set_cols(["token"]);

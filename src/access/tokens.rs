@@ -70,13 +70,16 @@ impl Tokens {
     /// What is wrong with it.
     pub(crate) fn check(&self) -> io::Result<()> {
         let is_good = |source: &Source| match source {
-            Source::Text(text) => (1..=LONGEST).contains(&text.len()) && !text.contains(char::is_control),
+            Source::Text(text) => {
+                (1..=LONGEST).contains(&text.len()) && !text.contains(char::is_control) && text.trim() == text
+            }
             Source::File(_) => true,
         };
         if self.see.iter().chain(&self.kill).all(is_good) {
             return Ok(());
         }
-        let why = format!("a token is one line of 1 to {LONGEST} bytes, without control characters");
+        let why =
+            format!("a token is one line of 1 to {LONGEST} bytes, without control characters or blanks around it");
         Err(io::Error::new(io::ErrorKind::InvalidInput, why))
     }
 
@@ -142,9 +145,7 @@ impl Source {
                 let mut bytes = Vec::new();
                 File::open(path).ok()?.take(LONGEST as u64 + 3).read_to_end(&mut bytes).ok()?;
                 // The end of its line is no part of it, nor are blanks that nobody sees.
-                let end = bytes.iter().rposition(|byte| !byte.is_ascii_whitespace()).map_or(0, |last| last + 1);
-                bytes.truncate(end);
-                Some(bytes)
+                Some(bytes.trim_ascii().to_vec())
             }
         }
     }
@@ -224,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_token_that_nobody_can_type_is_refused_and_none_is_printed() {
-        for bad in ["a\nb", &"x".repeat(1025)] {
+        for bad in ["a\nb", " a", "a ", &"x".repeat(1025)] {
             assert!(tokens("", bad).check().is_err());
         }
         let empty = Tokens { see: Some(Source::Text(String::new())), ..Tokens::default() };

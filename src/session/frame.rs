@@ -115,7 +115,7 @@ impl Frames {
         let gate = self.rested_gate().await;
         // The locks go along: a client that loses interest, or leaves, cannot
         // have the next frame begun before this one is done.
-        self.render(gate, move |list| {
+        self.render(gate, 0, move |list| {
             let began = Instant::now();
             let mut text = String::from("\n");
             text.push_str(&table::render(list, &shared.view));
@@ -136,8 +136,9 @@ impl Frames {
         make: impl FnOnce(&ProcList) -> R + Send + 'static,
     ) -> R {
         if urgent {
-            return self.render(self.gate().await, make).await;
+            return self.render(self.gate().await, 0, make).await;
         }
+        let finished = self.list.finished();
         let turn = Arc::clone(&self.turn).lock_owned().await;
         let gate = self.rested_gate().await;
         let make = move |list: &ProcList| {
@@ -145,7 +146,7 @@ impl Frames {
             drop(turn);
             made
         };
-        self.render(gate, make).await
+        self.render(gate, finished, make).await
     }
 
     /// The gate, after the pause.
@@ -166,13 +167,15 @@ impl Frames {
         Arc::clone(&self.gate).lock_owned().await
     }
 
+    /// Makes something of the tasks that are running, and of so many `besides`.
     async fn render<R: Send + 'static>(
         &self,
         mut gate: OwnedMutexGuard<Gate>,
+        besides: usize,
         make: impl FnOnce(&ProcList) -> R + Send + 'static,
     ) -> R {
         let list = self.list.clone();
-        let is_small = list.len() <= INLINE;
+        let is_small = list.len() + besides <= INLINE;
         let render = move || {
             let began = Instant::now();
             let made = make(&list);

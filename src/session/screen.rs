@@ -18,6 +18,9 @@ const TABLE: usize = 3;
 /// The most that is written at a time.
 const WRITE: usize = 16 * 1024;
 
+/// Room for the line that says what had none.
+const NOTE: usize = 64;
+
 /// What it takes to address a row and clear its end, at most.
 const ADDRESS: usize = "\x1b[999;1H\x1b[K".len();
 
@@ -67,11 +70,15 @@ impl Screen {
     fn draw(&self, top: usize, lines: &[String]) -> String {
         let mut text = String::from("\x1b7");
         let mut room = WRITE - "\x1b7\x1b8".len() - lines.len() * ADDRESS;
-        for (row, line) in (top..).zip(lines) {
+        for (at, (row, line)) in (top..).zip(lines).enumerate() {
             text.push_str(&format!("\x1b[{row};1H"));
-            if line.len() <= room {
+            if line.len() + NOTE <= room {
                 room -= line.len();
                 text.push_str(line);
+            } else if room > 0 {
+                room = 0;
+                let unseen = lines[at..].iter().filter(|line| !line.is_empty()).count();
+                text.push_str(&self.clip(&format!("... {unseen} more lines: too many for top")));
             }
             text.push_str("\x1b[K");
         }
@@ -125,6 +132,17 @@ mod tests {
         assert!(drawn.contains("... 7 more lines: plain shows them"), "{drawn:?}");
         assert_eq!(screen(1, 20).clip(&"x".repeat(21)), format!("{}…", "x".repeat(19)));
         assert_eq!(screen(1, 20).clip(&"漢".repeat(11)), format!("{}…", "漢".repeat(9)));
+    }
+
+    #[test]
+    fn lines_that_do_not_fit_into_one_write_are_counted() {
+        let text = format!("{}\n", "x".repeat(400)).repeat(100);
+        let drawn = screen(200, 500).table(&text);
+        let shown = drawn.matches("xxx\x1b[K").count();
+        assert!(
+            shown > 20 && drawn.contains(&format!("... {} more lines: too many for top\x1b[K", 100 - shown)),
+            "{shown}"
+        );
     }
 
     proptest! {

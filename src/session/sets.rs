@@ -42,6 +42,7 @@ impl Sets {
                 break token;
             }
         };
+        self.forget_expired();
         if self.sets.len() == MOST {
             self.sets.pop_front();
         }
@@ -55,11 +56,15 @@ impl Sets {
     ///
     /// There is none, or none any more.
     pub(crate) fn get(&mut self, token: &str) -> Result<&[Arc<Entry>], String> {
-        self.sets.retain(|set| set.until > Instant::now());
+        self.forget_expired();
         let set = self.sets.iter().find(|set| set.token.eq_ignore_ascii_case(token));
         set.map(|set| set.victims.as_slice()).ok_or_else(|| {
             format!("no such set '{}': kill where <expression> shows one, for 60 s", escape::echo(token))
         })
+    }
+
+    fn forget_expired(&mut self) {
+        self.sets.retain(|set| set.until > Instant::now());
     }
 
     /// Forgets the set: it has been killed.

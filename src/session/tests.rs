@@ -927,3 +927,67 @@ async fn nobody_kills_where_it_is_read_only() {
     client.reads("no token is set: you may see").await;
     task.check().expect("nobody killed it");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_token_to_kill_only_lets_see_where_it_is_read_only() {
+    let list = ProcList::new();
+    let task = list.start("a");
+    let mut access = Access { read_only: true, ..Access::default() };
+    access.tokens.kill = Some(Source::Text("strike".to_string()));
+    let mut client = connect_as(Role::Nothing, 1 << 20, &service_with(&list, access));
+    client.types("auth strike\nkill a\n").await;
+    client.reads(TOKEN).await;
+    client.reads("you may see").await;
+    client.reads_up_to("forbidden: this processlist is read-only").await;
+    task.check().expect("nobody killed it");
+}
+
+#[tokio::test] // its frame is made by a thread, which paused time would not wait for
+async fn a_set_has_1024_members_at_most_and_only_as_many_as_there_is_room_for_outcomes() {
+    let list = ProcList::new();
+    let tasks: Vec<_> = (0..1100).map(|n| list.start(format!("t{n}"))).collect();
+    let mut client = connect(&list);
+    client.types("limit 1\nkill where id~t\n").await;
+    client.reads_up_to("... 1050 more").await;
+    let line = client.line().await.expect("the way to go on");
+    assert!(line.ends_with(" to kill the oldest 1024 of these 1100"), "{line}");
+    let token = line.split(' ').nth(1).expect("a token").to_string();
+    client.types(&format!("kill t1099\nkill {token}\n")).await;
+    client.reads_up_to("killing t1099 in").await;
+    client.reads_up_to("too many kills: 1024 outcomes are awaited, try again after the next").await;
+    assert_eq!(tasks.iter().filter(|task| task.check().is_err()).count(), 1);
+    drop(tasks);
+    client.reads_up_to("killed t1099 after").await;
+    client.types(&format!("kill {token}\n")).await;
+    client.reads_up_to("1024 ended by themselves").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_audit_keeps_the_last_256_kills_of_all_servers() {
+    let list = ProcList::new();
+    let mut one = connect(&list);
+    one.first_frame(0).await;
+    for n in 0..260 {
+        let task = list.start(format!("t{n}"));
+        one.types(&format!("kill t{n}\n")).await;
+        one.reads_up_to("killing t").await;
+        drop(task);
+        one.reads_up_to("ended by itself").await;
+    }
+    let mut other = connect(&list);
+    other.first_frame(0).await;
+    other.types("audit\nkill x\n").await;
+    for n in 4..260 {
+        assert!(other.line().await.expect("a record").contains(&format!(": t{n} \"\": ended by itself")));
+    }
+    other.reads("no such process 'x'").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_nothing_is_no_empty_line() {
+    let mut client = connect(&ProcList::new());
+    client.first_frame(0).await;
+    client.types("json\nkill x\ncols id,status,id\n").await;
+    client.reads("no such process 'x'").await;
+    client.reads("invalid column 'id': it is there already").await;
+}

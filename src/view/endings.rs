@@ -14,6 +14,8 @@ use crate::view::grid::Grid;
 
 /// The `n` tasks that ended last, the last one first.
 pub(crate) fn done(list: &ProcList, n: usize, reveal: bool) -> String {
+    // Behind those there are some of threads that ended fewer, and not all.
+    let n = n.min(list.kept());
     let mut entries = list.last_finished();
     entries.sort_by_cached_key(|entry| Reverse(entry.look_back(ended)));
     render(list, &entries[..n.min(entries.len())], reveal)

@@ -14,6 +14,15 @@ use crate::view::field::{Cell, Field, Fields};
 /// the stack is not for clients to fill.
 const DEPTH: usize = 64;
 
+/// How many comparisons there may be: each is made for every task.
+const TESTS: usize = 32;
+
+/// Two numbers of up to so many digits are the same only if they are equal.
+const DIGITS: usize = f64::DIGITS as usize;
+
+/// With up to this many, it is quicker to look at a task than to come back to it.
+const QUICK: usize = 4;
+
 /// An expression, understood.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Expr {
@@ -101,12 +110,25 @@ impl Expr {
     ///
     /// What is wrong, and where.
     pub(crate) fn parse(text: &str, fields: &Fields) -> Result<Expr, Invalid> {
-        let mut parser = Parser { rest: text, fields, depth: 0 };
+        let mut parser = Parser { rest: text, fields, depth: 0, tests: 0 };
         let expr = parser.any()?;
         match parser.peek() {
             "" => Ok(expr),
             ")" => Err(parser.invalid("there is no ( for it")),
             _ => Err(parser.invalid("and, or, or the end is missing before it; quote a value that has blanks")),
+        }
+    }
+
+    /// Whether it is evaluated in a moment.
+    pub(crate) fn is_quick(&self) -> bool {
+        self.tests() <= QUICK
+    }
+
+    fn tests(&self) -> usize {
+        match self {
+            Expr::All(exprs) | Expr::Any(exprs) => exprs.iter().map(Expr::tests).sum(),
+            Expr::Not(expr) => expr.tests(),
+            Expr::Test(_) => 1,
         }
     }
 
@@ -162,8 +184,12 @@ fn is_equal(cell: &str, text: &str, number: Option<f64>) -> bool {
     cell == text || number.is_some_and(|number| parse_number(cell) == Some(number))
 }
 
-/// A number as people write it: no `inf`, no `NaN`.
+/// A number as people write it: no `inf`, no `NaN`, and no more digits than
+/// can be told apart.
 pub(crate) fn parse_number(text: &str) -> Option<f64> {
+    if text.bytes().filter(u8::is_ascii_digit).count() > DIGITS {
+        return None;
+    }
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     let is_number = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.');
     if is_number { text.parse().ok().filter(|number: &f64| number.is_finite()) } else { None }
@@ -174,6 +200,7 @@ struct Parser<'a> {
     rest: &'a str,
     fields: &'a Fields,
     depth: usize,
+    tests: usize,
 }
 
 const BLANKS: [char; 2] = [' ', '\t'];
@@ -230,6 +257,10 @@ impl<'a> Parser<'a> {
     }
 
     fn test(&mut self) -> Result<Expr, Invalid> {
+        if self.tests == TESTS {
+            return Err(self.invalid(format!("there may be {TESTS} comparisons")));
+        }
+        self.tests += 1;
         let field = self.field()?;
         let operator = self.operator()?;
         let value = self.value(&field, operator)?;
@@ -277,14 +308,16 @@ impl<'a> Parser<'a> {
         }
         // What is copied from the table means what the table shows.
         let shown_id = if *field == Field::Id && !is_quoted { escape::parse_id(&text) } else { None };
-        let number = if is_quoted { None } else { parse_number(&text) };
+        // An id is a name, also where it is made of digits.
+        let is_name = is_quoted || *field == Field::Id;
+        let number = if is_name { None } else { parse_number(&text) };
         let text = shown_id.unwrap_or(text);
         let search = Box::new(Finder::new(text.as_bytes()).into_owned());
         Ok(Value::Text { text, number, search })
     }
 
     fn clone(&self) -> Self {
-        Parser { rest: self.rest, fields: self.fields, depth: self.depth }
+        Parser { rest: self.rest, fields: self.fields, depth: self.depth, tests: self.tests }
     }
 
     fn trimmed(&self) -> &'a str {

@@ -67,6 +67,14 @@ fn numbers_are_numbers_unless_they_are_quoted() {
 }
 
 #[test]
+fn numbers_that_cannot_be_told_apart_are_texts_and_ids_are_names() {
+    let list = list();
+    let _task = list.start("100").col("bytes", "9007199254740993");
+    all_hold(&list, &["bytes=9007199254740993", "id=100"]);
+    none_holds(&list, &["bytes=9007199254740992", "id=1e2", "id=0100"]);
+}
+
+#[test]
 fn durations_are_compared_with_the_times() {
     let list = list();
     let _task = list.start("a");
@@ -139,6 +147,8 @@ fn a_mistake_is_answered_with_its_place() {
     answers("x\x1b[2J=1", &format!("invalid expression at 'x\\x1b[2J': {KNOWN}"));
     let deep = format!("{}id=a", "not ".repeat(65));
     answers(&deep, "invalid expression at 'not': parentheses and not may be nested 64 deep");
+    let many = ["id=a"; 33].join(" or ");
+    answers(&many, "invalid expression at 'id=a': there may be 32 comparisons");
     let deep = format!("{}id=a", "(".repeat(4000));
     answers(&deep, "invalid expression at '(': parentheses and not may be nested 64 deep");
 }
