@@ -132,6 +132,8 @@ struct Session<S> {
     /// The answer that is being made for it. Its commands wait for that.
     asking: Option<Pin<Box<dyn Future<Output = Answer> + Send>>>,
     has_sent_a_frame: bool,
+    /// A command has asked for one, which is due also to who says no more.
+    wants_frame: bool,
     /// From when on commands are read although there is no frame yet.
     listens_from: Instant,
     has_read_a_line: bool,
@@ -182,6 +184,7 @@ where
         making: None,
         asking: None,
         has_sent_a_frame: false,
+        wants_frame: false,
         listens_from: Instant::now() + LATE,
         has_read_a_line: false,
         faults: 0,
@@ -217,8 +220,11 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                 Pace::Outside { until } => (true, until),
                 // A frame is made only when the last one is out: a slow client misses some.
                 Pace::Next(at) | Pace::Frozen { until: at, .. } => (self.out.is_empty() && is_idle, at),
+                Pace::Leaving { .. } if self.wants_frame && self.out.is_empty() && is_idle => (true, Instant::now()),
                 Pace::Leaving { .. } if self.out.is_empty() && self.kills.is_empty() && is_idle => return Ok(()),
-                Pace::Leaving { at_latest } => (!self.kills.is_empty() && self.out.has_room(), at_latest),
+                Pace::Leaving { at_latest } => {
+                    ((self.wants_frame || !self.kills.is_empty()) && self.out.has_room(), at_latest)
+                }
             };
             // The first frame comes before the first command, unless it is late.
             let is_early = !self.has_sent_a_frame && self.role != Role::Nothing && Instant::now() < self.listens_from;
@@ -248,7 +254,10 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             }
             Pace::Next(_) | Pace::Frozen { owes_frame: true, .. } => self.make_frame(),
             Pace::Frozen { .. } => self.pace = Pace::Next(Instant::now()),
+            Pace::Leaving { at_latest } if self.wants_frame && Instant::now() < at_latest => self.make_frame(),
             Pace::Leaving { .. } => {
+                self.wants_frame = false;
+                self.making = None;
                 while self.out.has_room() && !self.kills.is_empty() {
                     if let Some(news) = self.kills.give_up() {
                         self.tell_news(&news);
@@ -277,6 +286,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             None => frame.bytes(!self.has_sent_a_frame),
         });
         self.has_sent_a_frame = true;
+        self.wants_frame = false;
         match &mut self.pace {
             Pace::Next(at) => *at = frame.next(self.delay),
             Pace::Frozen { owes_frame, .. } => *owes_frame = false,
@@ -300,6 +310,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         let rows = self.screen.as_ref().map_or(usize::MAX, Screen::rows);
         let view = View { limit: self.view.limit.min(rows), ..self.view.clone() };
         self.shared = self.service.frames.of(view);
+        self.wants_frame = true;
         self.show_soon();
     }
 
@@ -354,8 +365,14 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                     n => format!("these {n}"),
                 };
                 let token = self.sets.offer(victims);
-                let reply = format!("{table}kill {token} <message> to kill {them}");
-                self.reply(reply);
+                let way_on = format!("kill {token} <message> to kill {them}");
+                match &self.screen {
+                    None => self.reply(format_args!("{table}{way_on}")),
+                    Some(screen) => {
+                        self.out.draw(&(screen.table(&table) + &screen.reply(&way_on)));
+                        self.freeze();
+                    }
+                }
             }
         }
         self.faults = 0;
@@ -367,6 +384,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             && command::is_http(text, is_first)
         {
             self.kills.clear();
+            self.wants_frame = false;
             self.out.reply(NOT_HTTP);
             return self.leave();
         }
@@ -441,6 +459,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         self.reply(reply);
         if self.faults == FAULTS {
             self.reply(format_args!("{FAULTS} faulty lines in a row: closed"));
+            self.wants_frame = false;
             self.leave();
         }
     }
@@ -460,7 +479,10 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                 Pace::Frozen { .. } => self.show_from_now_on(),
                 Pace::Outside { .. } | Pace::Leaving { .. } => {}
             },
-            Command::List => self.show_soon(),
+            Command::List => {
+                self.wants_frame = true;
+                self.show_soon();
+            }
             Command::Where(text) => {
                 self.view.filter = match text.as_str() {
                     "" => None,
@@ -568,6 +590,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         self.making = None;
         self.asking = None;
         if let Some(screen) = self.screen.take() {
+            self.wants_frame = false;
             self.out.draw(&screen.below());
         }
         self.pace = Pace::Leaving { at_latest: Instant::now() + FAREWELL };

@@ -14,9 +14,11 @@ use crate::view::{View, table};
 /// A table of up to this many tasks is made too quickly to hold up a session.
 const INLINE: usize = 200;
 
-/// What took a while to render is followed by a pause of this many times as
-/// long: no number of clients makes rendering take more than about a tenth of
-/// a core.
+/// A client's frame that took a while is followed by a pause of this many
+/// times as long, and so is any rendering of a server whose clients all see
+/// the same: no number of them makes rendering take more than about a tenth of
+/// a core. Different views share that pause, so that none of them waits for
+/// long on account of the others.
 const REST: u32 = 10;
 
 /// The longest such pause. Who needs it has a million tasks, or a process that
@@ -77,7 +79,13 @@ impl Frame {
 
 /// The time from the beginning of something that took so long to the next.
 fn rest(took: Duration) -> Duration {
-    (took * REST).min(took + REST_AT_MOST)
+    rest_among(took, 1)
+}
+
+/// The same, when so many views are rendered in turn.
+fn rest_among(took: Duration, views: usize) -> Duration {
+    let pause = took * (REST - 1) / u32::try_from(views.max(1)).unwrap_or(u32::MAX);
+    took + pause.clamp(took.min(REST_AT_MOST), REST_AT_MOST)
 }
 
 impl Frames {
@@ -163,6 +171,12 @@ impl Frames {
         }
     }
 
+    /// How many different views clients have.
+    fn views(&self) -> usize {
+        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.iter().filter(|frames| frames.strong_count() > 0).count()
+    }
+
     async fn gate(&self) -> OwnedMutexGuard<Gate> {
         Arc::clone(&self.gate).lock_owned().await
     }
@@ -175,11 +189,12 @@ impl Frames {
         make: impl FnOnce(&ProcList) -> R + Send + 'static,
     ) -> R {
         let list = self.list.clone();
+        let views = self.views();
         let is_small = list.len() + besides <= INLINE;
         let render = move || {
             let began = Instant::now();
             let made = make(&list);
-            gate.rest_until = gate.rest_until.max(Some(began + rest(began.elapsed())));
+            gate.rest_until = gate.rest_until.max(Some(began + rest_among(began.elapsed(), views)));
             made
         };
         if is_small { render() } else { aside(render).await }
@@ -220,6 +235,8 @@ mod tests {
         let slow = Frame { text: Bytes::new(), began, took: SECOND };
         assert_eq!(slow.next(3 * SECOND), began + 10 * SECOND);
         assert_eq!(slow.next(30 * SECOND), began + 30 * SECOND);
+        assert_eq!(rest_among(SECOND, 3), 4 * SECOND);
+        assert_eq!(rest_among(SECOND, 100), 2 * SECOND);
         let stopped = Frame { text: Bytes::new(), began, took: 60 * SECOND };
         assert_eq!(stopped.next(3 * SECOND), began + 70 * SECOND);
 

@@ -51,7 +51,7 @@ impl Screen {
         let (lines, unseen) = (text.lines(), text.lines().count().saturating_sub(height));
         let mut shown: Vec<String> = lines.take(height).map(|line| self.clip(line)).collect();
         if unseen > 0 {
-            shown[height - 1] = self.clip(&format!("... {} more lines: plain shows them", unseen + 1));
+            shown[height - 1] = self.clip(&format!("... {} more lines: they show after plain", unseen + 1));
         }
         shown.resize(height, String::new());
         self.draw(TABLE, &shown)
@@ -129,7 +129,7 @@ mod tests {
         let text: String = (0..10).map(|n| format!("line {n}\n")).collect();
         let drawn = screen(2, 40).table(&text);
         assert!(drawn.contains("line 2\x1b[K") && !drawn.contains("line 3"), "{drawn:?}");
-        assert!(drawn.contains("... 7 more lines: plain shows them"), "{drawn:?}");
+        assert!(drawn.contains("... 7 more lines: they show after plain"), "{drawn:?}");
         assert_eq!(screen(1, 20).clip(&"x".repeat(21)), format!("{}…", "x".repeat(19)));
         assert_eq!(screen(1, 20).clip(&"漢".repeat(11)), format!("{}…", "漢".repeat(9)));
     }

@@ -825,7 +825,7 @@ async fn top_draws_in_place_and_leaves_the_input_line_alone() {
     // Several lines take the place of the table until they have been read.
     client.types("stats\n").await;
     let stats = drawn(&mut client, "table\x1b[K\x1b8").await;
-    assert!(stats.contains("\x1b[3;1Hrunning ") && stats.contains("more lines: plain shows"), "{stats:?}");
+    assert!(stats.contains("\x1b[3;1Hrunning ") && stats.contains("more lines: they show after plain"), "{stats:?}");
     client.types("\n").await;
     assert!(drawn(&mut client, "\x1b8").await.contains("\x1b[3;1Hid  status  "));
     assert_eq!(client.now(), 3 * SECOND);
@@ -990,4 +990,37 @@ async fn what_is_nothing_is_no_empty_line() {
     client.types("json\nkill x\ncols id,status,id\n").await;
     client.reads("no such process 'x'").await;
     client.reads("invalid column 'id': it is there already").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_that_was_asked_for_is_due_to_who_says_no_more() {
+    let (list, _tasks) = requests(20);
+    for end in ["", "quit\n"] {
+        let mut client = connect(&list);
+        client.types(&format!("where uri~/export\nsort -id\nlimit 1\nlist\n{end}")).await;
+        client.stops_typing().await;
+        client.first_frame(20).await;
+        let mut last = Vec::new();
+        while let Some(line) = client.line().await {
+            last.push(line);
+        }
+        assert_eq!(last.last().expect("a frame"), "... 1 more (limit 1)", "{last:?}");
+        assert!(last[last.len() - 2].starts_with("t10 "), "{last:?}");
+        assert_eq!(client.now(), Duration::ZERO);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_top_the_way_to_kill_a_set_is_always_to_be_seen() {
+    let (list, tasks) = requests(50);
+    let mut client = connect(&list);
+    client.first_frame(50).await;
+    client.types("top 5\n").await;
+    drawn(&mut client, "\x1b8").await;
+    client.types("kill where id~t\n").await;
+    let shown = drawn(&mut client, "these 50\x1b[K\x1b8").await;
+    let token = &shown[shown.find("\x1b[2;1Hkill @").expect("on row 2") + "\x1b[2;1Hkill ".len()..][..5];
+    client.types(&format!("kill {token} x\n")).await;
+    drawn(&mut client, "killing 50 of 50\x1b[K\x1b8").await;
+    assert!(tasks.iter().all(|task| task.check().is_err()));
 }

@@ -187,7 +187,7 @@ fn is_equal(cell: &str, text: &str, number: Option<f64>) -> bool {
 /// A number as people write it: no `inf`, no `NaN`, and no more digits than
 /// can be told apart.
 pub(crate) fn parse_number(text: &str) -> Option<f64> {
-    if text.bytes().filter(u8::is_ascii_digit).count() > DIGITS {
+    if text.len() > 2 * DIGITS || text.bytes().filter(u8::is_ascii_digit).count() > DIGITS {
         return None;
     }
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
