@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 mod baseline;
-use baseline::life_in_pm;
+use baseline::{lives, processor_time};
 
 const TASKS: u64 = 100_000;
 const FRAMES: usize = 11;
@@ -97,10 +97,9 @@ fn main() {
                 }
                 frames
             });
-            let mut times = lives(&list, Duration::from_secs(10));
+            let times = lives(&list, Duration::from_secs(10));
             stop.store(true, Ordering::Relaxed);
             let frames = frames.join().unwrap();
-            times.sort_unstable();
             let at = |q: f64| times[((times.len() - 1) as f64 * q) as usize];
             println!(
                 "lives while {frames} frames are made: p50 {:.2?}, p99.9 {:.2?}, p99.99 {:.2?}, max {:.2?}",
@@ -119,7 +118,7 @@ fn main() {
     }
     for n in [1, 100] {
         thread::sleep(Duration::from_secs(3));
-        let before = processor_time();
+        let before: f64 = processor_time().iter().sum();
         for client in &mut clients[..n] {
             client.types("where uri~/export\n");
         }
@@ -128,33 +127,7 @@ fn main() {
         }
         println!(
             "processor time of one frame each for {n} clients with the same view: {:.0} ms",
-            (processor_time() - before) * 1e3
+            (processor_time().iter().sum::<f64>() - before) * 1e3
         );
     }
-}
-
-/// The times of single lives, at a steady pace.
-fn lives(list: &pm::ProcList, phase: Duration) -> Vec<Duration> {
-    let mut times = Vec::with_capacity(4_000_000);
-    let (began, mut n) = (Instant::now(), 1_000_000);
-    while began.elapsed() < phase && times.len() < times.capacity() {
-        for _ in 0..100 {
-            n += 1;
-            let start = Instant::now();
-            life_in_pm(list, n);
-            times.push(start.elapsed());
-        }
-        let pace = Instant::now();
-        while pace.elapsed() < Duration::from_micros(200) {
-            std::hint::spin_loop();
-        }
-    }
-    times
-}
-
-/// The processor time of this process, in seconds (proc(5): schedstat of its threads is too fine, stat will do).
-fn processor_time() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let (_, fields) = stat.rsplit_once(')').unwrap();
-    fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<f64>().unwrap() / 100.0).sum()
 }

@@ -14,10 +14,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 mod baseline;
-use baseline::{crowd_in_pm, life_in_pm};
+use baseline::{crowd_in_pm, processor_time};
 
 const CLIENTS: &str = "PM_BENCH_CLIENTS";
 const PHASE: Duration = Duration::from_secs(10);
@@ -32,10 +32,10 @@ fn main() {
     );
     let (list, tasks) = crowd_in_pm(10_000);
     let addr = serve(&list);
-    let alone = lives(&list);
+    let alone = Times(baseline::lives(&list, PHASE));
     report("10,000 tasks, nobody", &alone);
     let watchers = start_watchers(addr, 100);
-    let watched = lives(&list);
+    let watched = Times(baseline::lives(&list, PHASE));
     report("10,000 tasks, 100 clients", &watched);
     println!("ratio of the medians: {:.2}", watched.quantile(0.5).as_secs_f64() / alone.quantile(0.5).as_secs_f64());
 
@@ -54,9 +54,9 @@ fn main() {
 
     let (list, _tasks) = crowd_in_pm(100_000);
     let addr = serve(&list);
-    report("100,000 tasks, nobody", &lives(&list));
+    report("100,000 tasks, nobody", &Times(baseline::lives(&list, PHASE)));
     let watchers = start_watchers(addr, 1);
-    report("100,000 tasks, 1 client", &lives(&list));
+    report("100,000 tasks, 1 client", &Times(baseline::lives(&list, PHASE)));
     watchers.stop();
 }
 
@@ -73,38 +73,9 @@ impl Times {
     }
 }
 
-/// Lives at a steady pace, so that the clients find a processor too.
-fn lives(list: &pm::ProcList) -> Times {
-    let mut times = Vec::with_capacity(4_000_000);
-    let began = Instant::now();
-    let mut n = 0;
-    while began.elapsed() < PHASE && times.len() < times.capacity() {
-        for _ in 0..100 {
-            n += 1;
-            let start = Instant::now();
-            life_in_pm(list, n);
-            times.push(start.elapsed());
-        }
-        let pace = Instant::now();
-        while pace.elapsed() < Duration::from_micros(200) {
-            std::hint::spin_loop();
-        }
-    }
-    times.sort_unstable();
-    Times(times)
-}
-
 fn report(what: &str, times: &Times) {
     let [p50, p999, p9999, max] = [0.5, 0.999, 0.9999, 1.0].map(|q| format!("{:.2?}", times.quantile(q)));
     println!("{what:<26}{p50:>11} {p999:>11} {p9999:>11} {max:>11}   {} lives", times.0.len());
-}
-
-/// User and system time of this process, in seconds (proc(5): fields 14 and 15 of stat).
-fn processor_time() -> [f64; 2] {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let (_, fields) = stat.rsplit_once(')').unwrap();
-    let ticks: Vec<f64> = fields.split_whitespace().skip(11).take(2).map(|field| field.parse().unwrap()).collect();
-    [ticks[0] / 100.0, ticks[1] / 100.0]
 }
 
 struct Watchers(Child);

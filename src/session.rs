@@ -5,6 +5,7 @@ pub(crate) mod command;
 pub(crate) mod frame;
 mod kills;
 mod line;
+mod obey;
 mod outbox;
 mod screen;
 mod sets;
@@ -21,15 +22,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, Wr
 use tokio::time::{self, Instant};
 use tokio_util::codec::FramedRead;
 
-use crate::access::{Access, Admitted, Role, Tried};
+use crate::access::{Access, Admitted, Role};
 use crate::audit::Audit;
-use crate::escape;
 use crate::list::ProcList;
-use crate::view::expr::Expr;
-use crate::view::field::{Field, Fields};
-use crate::view::{Sort, View};
-use answer::{Answer, Context};
-use command::{Command, HELP, HELP_SCROLLING, Question};
+use crate::view::View;
+use answer::Answer;
 use frame::{Frame, Frames, Shared};
 use kills::Kills;
 use line::{LONGEST, Line, LineDecoder};
@@ -305,15 +302,6 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         }
     }
 
-    /// Shows the view as it is from now on.
-    fn look_again(&mut self) {
-        let rows = self.screen.as_ref().map_or(usize::MAX, Screen::rows);
-        let view = View { limit: self.view.limit.min(rows), ..self.view.clone() };
-        self.shared = self.service.frames.of(view);
-        self.wants_frame = true;
-        self.show_soon();
-    }
-
     fn freeze(&mut self) {
         self.making = None;
         self.pace = Pace::Frozen { until: Instant::now() + FROZEN, owes_frame: false };
@@ -412,48 +400,6 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         }
     }
 
-    /// What a client is told that asks for more than its role.
-    fn forbidden(&self) -> String {
-        match self.role {
-            Role::Nothing => TOKEN_FIRST.to_string(),
-            _ if self.service.access.read_only => "forbidden: this processlist is read-only".to_string(),
-            _ if self.service.access.tokens.are_set() => {
-                "forbidden: you may see, not kill: auth <token> may help".to_string()
-            }
-            _ => "forbidden: you may see, not kill".to_string(),
-        }
-    }
-
-    /// What came of an `auth`.
-    fn show_role(&mut self, tried: Tried) {
-        let may = |role| if role == Role::Kill { "you may see and kill" } else { "you may see" };
-        match tried {
-            Tried::Right(role) if role > self.role => {
-                if self.role == Role::Nothing {
-                    self.pace = Pace::Next(Instant::now());
-                    self.listens_from = Instant::now() + LATE;
-                }
-                self.role = role;
-                self.view.reveal = role == Role::Kill;
-                self.reply(may(role));
-                self.look_again();
-            }
-            Tried::Right(_) => self.reply(may(self.role)),
-            Tried::None => self.reply(format_args!("no token is set: {}", may(self.role))),
-            Tried::Wrong | Tried::TooMany => {
-                self.wrong_tokens += 1;
-                self.reply(match tried {
-                    Tried::Wrong => "wrong token",
-                    _ => "too many wrong tokens: try again in a minute",
-                });
-                if self.wrong_tokens == TRIES {
-                    self.reply(format_args!("{TRIES} wrong tokens: closed"));
-                    self.leave();
-                }
-            }
-        }
-    }
-
     fn fault(&mut self, reply: String) {
         self.faults += 1;
         self.reply(reply);
@@ -464,126 +410,8 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         }
     }
 
-    /// Does what `command` says.
-    ///
-    /// # Errors
-    ///
-    /// The reply to a command that cannot be obeyed.
-    fn obey(&mut self, command: Command) -> Result<(), String> {
-        match command {
-            Command::Enter => match self.pace {
-                Pace::Next(_) => {
-                    self.freeze();
-                    self.reply("frozen: type a command, or Enter to go on");
-                }
-                Pace::Frozen { .. } => self.show_from_now_on(),
-                Pace::Outside { .. } | Pace::Leaving { .. } => {}
-            },
-            Command::List => {
-                self.wants_frame = true;
-                self.show_soon();
-            }
-            Command::Where(text) => {
-                self.view.filter = match text.as_str() {
-                    "" => None,
-                    text => Some(Expr::parse(text, &self.fields()).map_err(|invalid| invalid.to_string())?),
-                };
-                self.look_again();
-            }
-            Command::Sort(text) => {
-                let (name, descending) = match text.strip_prefix('-') {
-                    Some(name) => (name, true),
-                    None => (text.as_str(), false),
-                };
-                self.view.sort = match name {
-                    "" => None,
-                    name => Some(Sort { field: self.field(name)?, descending }),
-                };
-                self.look_again();
-            }
-            Command::Limit(rows) => {
-                self.view.limit = rows;
-                self.look_again();
-            }
-            Command::Cols(names) => {
-                let columns: Vec<Field> = names.iter().map(|name| self.field(name)).collect::<Result<_, _>>()?;
-                if let Some((_, twice)) =
-                    columns.iter().enumerate().find(|(at, column)| columns[..*at].contains(column))
-                {
-                    return Err(format!("invalid column '{}': it is there already", escape::echo(twice.name())));
-                }
-                self.view.columns = Some(columns).filter(|columns| !columns.is_empty());
-                self.look_again();
-            }
-            Command::Ask(Question::Json) if self.screen.is_some() => {
-                return Err("json is for a pipe: type plain before it".to_string());
-            }
-            Command::Ask(question) => self.ask(question),
-            Command::Top(size) => {
-                self.screen = Some(Screen::new(size));
-                self.out.draw(screen::CLEAR);
-                self.look_again();
-                self.show_from_now_on();
-            }
-            Command::Plain => {
-                if self.screen.take().is_some() {
-                    self.out.draw(screen::CLEAR);
-                }
-                self.look_again();
-                self.show_from_now_on();
-            }
-            Command::Kill { name, message } => {
-                let reply = self.kills.ask(&name, message);
-                self.reply(reply);
-            }
-            Command::KillSet { token, message } => match self.sets.get(&token) {
-                Ok(victims) => match self.kills.ask_all(&token, victims, &message) {
-                    Ok(reply) => {
-                        self.sets.forget(&token);
-                        self.reply(reply);
-                    }
-                    Err(reply) => self.reply(reply),
-                },
-                Err(reply) => self.reply(reply),
-            },
-            Command::Delay(delay) => {
-                self.delay = delay;
-                self.show_soon();
-            }
-            Command::Auth(token) => {
-                let service = Arc::clone(&self.service);
-                self.asking = Some(Box::pin(async move { Answer::Tried(service.access.auth(token).await) }));
-            }
-            Command::Help => match self.screen {
-                Some(_) => self.reply(HELP),
-                None => self.reply(format_args!("{HELP}\n{HELP_SCROLLING}")),
-            },
-            Command::Quit => self.leave(),
-        }
-        Ok(())
-    }
-
     fn show_from_now_on(&mut self) {
         self.pace = Pace::Next(Instant::now());
-    }
-
-    fn ask(&mut self, question: Question) {
-        let service = Arc::clone(&self.service);
-        let clients = service.clients.load(Ordering::Relaxed);
-        let context = Context { view: self.view.clone(), audit: Arc::clone(&service.audit), clients };
-        let urgent = question.is_urgent();
-        let make = move |list: &ProcList| answer::answer(&question, list, &context);
-        self.asking = Some(Box::pin(async move { service.frames.make(urgent, make).await }));
-    }
-
-    /// The columns that this client may name.
-    fn fields(&self) -> Fields {
-        Fields::of(self.service.frames.list(), self.view.reveal)
-    }
-
-    fn field(&self, name: &str) -> Result<Field, String> {
-        let found = self.fields().find(name);
-        found.map_err(|why| format!("invalid column '{}': {why}", escape::echo(name)))
     }
 
     fn leave(&mut self) {

@@ -124,3 +124,32 @@ pub fn on_two_threads(lives: u64, live: impl Fn(u64) + Sync) -> Duration {
         began.elapsed()
     })
 }
+
+/// The times of single lives at a steady pace, so that clients find a processor too. Sorted.
+pub fn lives(list: &pm::ProcList, phase: Duration) -> Vec<Duration> {
+    let mut times = Vec::with_capacity(4_000_000);
+    // Ids that no crowd has.
+    let (began, mut n) = (Instant::now(), 1_000_000);
+    while began.elapsed() < phase && times.len() < times.capacity() {
+        for _ in 0..100 {
+            n += 1;
+            let start = Instant::now();
+            life_in_pm(list, n);
+            times.push(start.elapsed());
+        }
+        let pace = Instant::now();
+        while pace.elapsed() < Duration::from_micros(200) {
+            std::hint::spin_loop();
+        }
+    }
+    times.sort_unstable();
+    times
+}
+
+/// User and system time of this process, in seconds (proc(5): fields 14 and 15 of stat).
+pub fn processor_time() -> [f64; 2] {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let ticks: Vec<f64> = fields.split_whitespace().skip(11).take(2).map(|field| field.parse().unwrap()).collect();
+    [ticks[0] / 100.0, ticks[1] / 100.0]
+}

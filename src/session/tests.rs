@@ -3,6 +3,7 @@
 use tokio::io::{AsyncBufReadExt, BufReader, DuplexStream};
 use tokio::task::JoinHandle;
 
+use super::command::{HELP, HELP_SCROLLING};
 use super::*;
 use crate::access::Source;
 use crate::{ProcList, Task};
