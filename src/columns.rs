@@ -10,23 +10,22 @@ use crate::limits;
 /// What is shown of a secret to who may not see it.
 pub(crate) const MASK: &str = "***";
 
-/// One column of a task.
+/// What a column of a task holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Column<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) value: &'a str,
-    pub(crate) is_secret: bool,
+pub(crate) struct Value<'a> {
+    text: &'a str,
+    is_secret: bool,
 }
 
-impl<'a> Column<'a> {
+impl<'a> Value<'a> {
     /// What may be printed: the value, or that there is one.
     pub(crate) fn shown(self, reveal: bool) -> &'a str {
-        if self.is_secret && !reveal { MASK } else { self.value }
+        if self.is_secret && !reveal { MASK } else { self.text }
     }
 
     /// What may be known: a secret is as good as not there.
     pub(crate) fn known(self, reveal: bool) -> Option<&'a str> {
-        (reveal || !self.is_secret).then_some(self.value)
+        (reveal || !self.is_secret).then_some(self.text)
     }
 }
 
@@ -138,21 +137,20 @@ impl Columns {
         std::str::from_utf8(&self.text[start..end]).unwrap_or_default()
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<Column<'_>> {
-        self.position(name).map(|column| self.column(column))
+    #[inline]
+    pub(crate) fn get(&self, name: &str) -> Option<Value<'_>> {
+        self.position(name).map(|column| self.value(column))
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Column<'_>> {
-        (0..self.ends.len()).map(|column| self.column(column))
+    /// Names and values.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, Value<'_>)> {
+        (0..self.ends.len()).map(|column| (self.text(self.start(column), self.ends(column).0), self.value(column)))
     }
 
-    fn column(&self, column: usize) -> Column<'_> {
+    #[inline]
+    fn value(&self, column: usize) -> Value<'_> {
         let (name_end, end) = self.ends(column);
-        Column {
-            name: self.text(self.start(column), name_end),
-            value: self.text(name_end, end),
-            is_secret: self.secrets & 1 << column != 0,
-        }
+        Value { text: self.text(name_end, end), is_secret: self.secrets & 1 << column != 0 }
     }
 
     /// The bytes that it holds outside of itself.
@@ -170,7 +168,7 @@ mod tests {
     use super::*;
 
     fn holds(columns: &Columns, expected: &[(&str, &str)]) {
-        let held: Vec<_> = columns.iter().map(|column| (column.name, column.value)).collect();
+        let held: Vec<_> = columns.iter().map(|(name, value)| (name, value.text)).collect();
         assert_eq!(held, expected);
     }
 
@@ -186,7 +184,7 @@ mod tests {
         columns.remove("nobody");
         columns.set("uri", "/", false);
         holds(&columns, &[("host", "127.0.0.1"), ("uri", "/")]);
-        assert_eq!((columns.get("uri").map(|uri| uri.value), columns.get("bytes")), (Some("/"), None));
+        assert_eq!((columns.get("uri").map(|uri| uri.text), columns.get("bytes")), (Some("/"), None));
     }
 
     #[test]
@@ -238,7 +236,7 @@ mod tests {
                     }
                 }
             }
-            let held: Vec<_> = columns.iter().map(|c| (c.name.to_string(), c.value.to_string(), c.is_secret)).collect();
+            let held: Vec<_> = columns.iter().map(|(name, value)| (name.to_string(), value.text.to_string(), value.is_secret)).collect();
             prop_assert_eq!(held, model);
         }
     }

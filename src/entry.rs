@@ -39,12 +39,12 @@ use crate::proc::{Killing, Outcome, Proc};
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Entry {
+    started: Instant,
     kill_pending: AtomicBool,
     /// There is a history that takes memory of its own.
     has_past: AtomicBool,
     state: Mutex<State>,
     id: CompactString,
-    started: Instant,
 }
 
 #[derive(Debug)]
@@ -353,7 +353,11 @@ impl Entry {
             id: self.id.to_string(),
             status: status.to_string(),
             site: state.site,
-            cols: state.columns.iter().map(|col| (col.name.to_string(), col.shown(reveal).to_string())).collect(),
+            cols: state
+                .columns
+                .iter()
+                .map(|(name, value)| (name.to_string(), value.shown(reveal).to_string()))
+                .collect(),
             started,
             elapsed,
             in_status: now.saturating_duration_since(entered),

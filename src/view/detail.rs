@@ -13,8 +13,8 @@ pub(crate) fn render(list: &ProcList, name: &str, reveal: bool) -> Option<String
     let entry = list.find(&escape::parse_id(name)?)?;
     // A secret is as good as not there for who may not see it.
     let secrets: Vec<String> = entry.look(|facts| {
-        let secrets = facts.columns.iter().filter(|column| column.known(reveal).is_none());
-        secrets.map(|column| column.name.to_string()).collect()
+        let secrets = facts.columns.iter().filter(|(_, value)| value.known(reveal).is_none());
+        secrets.map(|(name, _)| name.to_string()).collect()
     })?;
     let mut proc = entry.proc(reveal);
     proc.cols.retain(|(name, _)| !secrets.contains(name));

@@ -34,7 +34,7 @@ struct Object {
 
 impl Object {
     fn copy(facts: &Facts<'_>, now: Instant, reveal: bool) -> Self {
-        let columns = facts.columns.iter().filter_map(|column| Some((column.name, column.known(reveal)?)));
+        let columns = facts.columns.iter().filter_map(|(name, value)| Some((name, value.known(reveal)?)));
         Object {
             id: facts.id.to_string(),
             status: facts.status().to_string(),
