@@ -142,6 +142,12 @@ impl Columns {
         self.position(name).map(|column| self.value(column))
     }
 
+    /// The first and the last byte: to have both fetched from memory.
+    #[inline]
+    pub(crate) fn edges(&self) -> (Option<u8>, Option<u8>) {
+        (self.text.first().copied(), self.text.last().copied())
+    }
+
     /// Names and values.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, Value<'_>)> {
         (0..self.ends.len()).map(|column| (self.text(self.start(column), self.ends(column).0), self.value(column)))

@@ -20,7 +20,7 @@
 use std::borrow::Cow;
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime};
 
 use compact_str::CompactString;
@@ -368,11 +368,21 @@ impl Entry {
         }
     }
 
-    /// Makes the processor fetch what a look will need. A lock waits for its
+    /// Makes the processor fetch what a lock will need. A lock waits for its
     /// memory all by itself, and these waits can be had at the same time.
     #[inline]
     pub(crate) fn approach(&self) {
         std::hint::black_box(self.kill_pending.load(Ordering::Relaxed));
+    }
+
+    /// Locks the entry to look at it, unless somebody else is at it.
+    #[inline]
+    pub(crate) fn try_hold(&self) -> Option<Held<'_>> {
+        match self.state.try_lock() {
+            Ok(state) => Some(Held { entry: self, state }),
+            Err(TryLockError::Poisoned(state)) => Some(Held { entry: self, state: state.into_inner() }),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Looks at the task. `None` if it has ended.
@@ -408,6 +418,29 @@ impl Entry {
             }
         };
         size_of::<Self>() + id + state.history.spilled() + state.columns.spilled() + kill
+    }
+}
+
+/// An entry that is locked to be looked at.
+pub(crate) struct Held<'a> {
+    entry: &'a Entry,
+    state: MutexGuard<'a, State>,
+}
+
+impl Held<'_> {
+    /// Makes the processor fetch what a look will need.
+    #[inline]
+    pub(crate) fn approach(&self) {
+        std::hint::black_box(self.state.columns.edges());
+    }
+
+    /// Looks at the task. `None` if it has ended.
+    #[inline]
+    pub(crate) fn look<R>(&self, at: impl FnOnce(&Facts<'_>) -> R) -> Option<R> {
+        match self.state.life {
+            Life::Ended { .. } => None,
+            Life::Running | Life::Killing { .. } => Some(at(&self.entry.facts(&self.state))),
+        }
     }
 }
 

@@ -16,9 +16,10 @@ use std::time::Instant;
 use ahash::RandomState;
 use compact_str::{CompactString, format_compact};
 use dashmap::DashMap;
+use smallvec::SmallVec;
 
 use crate::audit::Audit;
-use crate::entry::{Entry, Verdict};
+use crate::entry::{Entry, Facts, Held, Verdict};
 use crate::escape;
 use crate::finished::{self, Counts, Finished};
 use crate::killed::KillError;
@@ -32,8 +33,8 @@ const RESERVED: [&str; 4] = ["id", "status", "time", "in_status"];
 /// time, so the more there are the shorter a task waits for it.
 const SHARDS: usize = 512;
 
-/// How many entries are fetched from memory at the same time.
-const AHEAD: usize = 32;
+/// How many entries are fetched from memory, and held, at the same time.
+const TOGETHER: usize = 16;
 
 /// How many names of secrets a stripe remembers: a program has a few.
 const NAMES: usize = 64;
@@ -293,26 +294,40 @@ impl ProcList {
         entries
     }
 
-    /// What `look` makes of each entry, in no order. If it `is_quick`, it runs
-    /// under the lock of the shard (of several, at most as many as are fetched
-    /// ahead, where shards have few entries).
+    /// What `look` makes of each running task, in no order. If it `is_quick`,
+    /// it runs under the lock of the shard (of several, at most as many as are
+    /// held at a time, where shards have few entries).
     ///
-    /// To clone an `Arc` only to find that the entry does not match would take
-    /// as long as the look: each means waiting for memory.
-    pub(crate) fn pick<T>(&self, is_quick: bool, look: impl Fn(&Arc<Entry>) -> Option<T>) -> Vec<T> {
+    /// To look at a task is to wait for memory: for its lock, then for its
+    /// columns. So some are approached, held and looked at together, and their
+    /// waits overlap. To clone an `Arc` first would be one wait more.
+    pub(crate) fn pick<T>(&self, is_quick: bool, look: impl Fn(&Arc<Entry>, &Facts<'_>) -> Option<T>) -> Vec<T> {
+        let look_alone = |entry: &Arc<Entry>| entry.look(|facts| look(entry, facts)).flatten();
         if !is_quick {
-            return self.entries().iter().filter_map(look).collect();
+            return self.entries().iter().filter_map(look_alone).collect();
         }
         let mut entries = self.roster.running.iter();
-        let mut next = Vec::with_capacity(AHEAD);
+        let mut next = Vec::with_capacity(TOGETHER);
         let mut picked = Vec::new();
         loop {
-            next.extend(entries.by_ref().take(AHEAD));
+            next.extend(entries.by_ref().take(TOGETHER));
             if next.is_empty() {
                 return picked;
             }
             next.iter().for_each(|found| found.key().0.approach());
-            picked.extend(next.drain(..).filter_map(|found| look(&found.key().0)));
+            // The lock of an entry is a leaf, and nobody is waited for with one in hand.
+            let held: SmallVec<[_; TOGETHER]> = next.iter().map(|found| found.key().0.try_hold()).collect();
+            held.iter().flatten().for_each(Held::approach);
+            let mut busy: SmallVec<[_; TOGETHER]> = SmallVec::new();
+            for (found, held) in next.iter().zip(held) {
+                let entry = &found.key().0;
+                match held {
+                    Some(held) => picked.extend(held.look(|facts| look(entry, facts)).flatten()),
+                    None => busy.push(entry),
+                }
+            }
+            picked.extend(busy.into_iter().filter_map(look_alone));
+            next.clear();
         }
     }
 

@@ -68,18 +68,20 @@ impl View {
         let is_quick = self.filter.as_ref().is_none_or(Expr::is_quick);
         match &self.sort {
             None => {
-                let matching = |task: &Arc<Entry>| {
-                    let shows = self.filter.is_none() || task.look(|facts| self.shows(facts, now)) == Some(true);
-                    shows.then(|| Arc::clone(task))
+                let matching = |task: &Arc<Entry>, facts: &Facts<'_>| self.shows(facts, now).then(|| Arc::clone(task));
+                let mut tasks = match self.filter {
+                    None => list.entries(),
+                    Some(_) => list.pick(is_quick, matching),
                 };
-                let mut tasks = list.pick(is_quick, matching);
                 let total = tasks.len();
                 first(&mut tasks, self.limit, |a, b| a.by_age(b));
                 Selection { tasks, total }
             }
             Some(sort) => {
-                let key = |facts: &Facts<'_>| self.shows(facts, now).then(|| sort.key(facts, now, self.reveal));
-                let mut keyed = list.pick(is_quick, |task| Some((task.look(key)??, Arc::clone(task))));
+                let matching = |task: &Arc<Entry>, facts: &Facts<'_>| {
+                    self.shows(facts, now).then(|| (sort.key(facts, now, self.reveal), Arc::clone(task)))
+                };
+                let mut keyed = list.pick(is_quick, matching);
                 let total = keyed.len();
                 first(&mut keyed, self.limit, |(a, x), (b, y)| sort.order(a, b).then_with(|| x.id().cmp(y.id())));
                 Selection { tasks: keyed.into_iter().map(|(_, task)| task).collect(), total }
