@@ -79,7 +79,7 @@ pub(crate) struct Roster {
     columns: RwLock<Arc<[String]>>,
     forbid_kill: AtomicBool,
     /// The last kills that somebody asked for at a port.
-    audit: Arc<Audit>,
+    audit: Audit,
     /// How many finished tasks each stripe keeps.
     keep_done: AtomicUsize,
     /// Numbers for the ids that a task cannot have as they are.
@@ -117,7 +117,7 @@ impl ProcList {
             running: DashMap::with_capacity_and_hasher_and_shard_amount(0, RandomState::new(), SHARDS),
             columns: RwLock::new(Arc::new([])),
             forbid_kill: AtomicBool::new(false),
-            audit: Arc::default(),
+            audit: Audit::default(),
             keep_done: AtomicUsize::new(finished::KEPT),
             unnamed: AtomicU64::new(1),
             repeated: AtomicU64::new(10),
@@ -277,8 +277,8 @@ impl ProcList {
         Arc::clone(&self.stripes[lane()])
     }
 
-    pub(crate) fn audit(&self) -> Arc<Audit> {
-        Arc::clone(&self.roster.audit)
+    pub(crate) fn audit(&self) -> &Audit {
+        &self.roster.audit
     }
 
     /// Whether tasks have set a column of this name as a secret.

@@ -23,7 +23,6 @@ use tokio::time::{self, Instant};
 use tokio_util::codec::FramedRead;
 
 use crate::access::{Access, Admitted, Role};
-use crate::audit::Audit;
 use crate::list::ProcList;
 use crate::view::View;
 use answer::Answer;
@@ -78,7 +77,6 @@ this is a processlist for netcat, not a web server";
 pub(crate) struct Service {
     pub(crate) frames: Frames,
     pub(crate) access: Access,
-    pub(crate) audit: Arc<Audit>,
     /// How often a client gets a frame until it says otherwise.
     pub(crate) delay: Duration,
     /// How many rows a frame has until it says otherwise.
@@ -88,8 +86,7 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) fn new(list: ProcList, access: Access, delay: Duration, limit: usize) -> Self {
-        let (audit, frames) = (list.audit(), Frames::new(list));
-        Service { frames, access, audit, delay, limit, clients: AtomicUsize::new(0) }
+        Service { frames: Frames::new(list), access, delay, limit, clients: AtomicUsize::new(0) }
     }
 }
 
@@ -129,8 +126,9 @@ struct Session<S> {
     /// The answer that is being made for it. Its commands wait for that.
     asking: Option<Pin<Box<dyn Future<Output = Answer> + Send>>>,
     has_sent_a_frame: bool,
-    /// A command has asked for one, which is due also to who says no more.
-    wants_frame: bool,
+    /// A command has asked for one, which is due also to who has frozen the
+    /// table, or says no more.
+    owes_frame: bool,
     /// From when on commands are read although there is no frame yet.
     listens_from: Instant,
     has_read_a_line: bool,
@@ -147,7 +145,7 @@ enum Pace {
     /// The next frame.
     Next(Instant),
     /// Frames again; until then there is at most the one that is owed.
-    Frozen { until: Instant, owes_frame: bool },
+    Frozen { until: Instant },
     /// The end: it sends no more, and is sent no more frames.
     Leaving { at_latest: Instant },
 }
@@ -168,7 +166,7 @@ where
         input: FramedRead::new(reader, LineDecoder::default()),
         out: Outbox::new(writer),
         role,
-        kills: Kills::new(service.frames.list().clone(), Arc::clone(&service.audit), who),
+        kills: Kills::new(service.frames.list().clone(), who),
         sets: Sets::default(),
         shared: service.frames.of(view.clone()),
         view,
@@ -181,7 +179,7 @@ where
         making: None,
         asking: None,
         has_sent_a_frame: false,
-        wants_frame: false,
+        owes_frame: false,
         listens_from: Instant::now() + LATE,
         has_read_a_line: false,
         faults: 0,
@@ -213,14 +211,14 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         loop {
             let is_idle = self.making.is_none() && self.asking.is_none();
             let (wakes, wake_at) = match self.pace {
-                Pace::Frozen { owes_frame: true, .. } => (self.out.is_empty() && is_idle, Instant::now()),
+                Pace::Frozen { .. } if self.owes_frame => (self.out.is_empty() && is_idle, Instant::now()),
                 Pace::Outside { until } => (true, until),
                 // A frame is made only when the last one is out: a slow client misses some.
-                Pace::Next(at) | Pace::Frozen { until: at, .. } => (self.out.is_empty() && is_idle, at),
-                Pace::Leaving { .. } if self.wants_frame && self.out.is_empty() && is_idle => (true, Instant::now()),
+                Pace::Next(at) | Pace::Frozen { until: at } => (self.out.is_empty() && is_idle, at),
+                Pace::Leaving { .. } if self.owes_frame && self.out.is_empty() && is_idle => (true, Instant::now()),
                 Pace::Leaving { .. } if self.out.is_empty() && self.kills.is_empty() && is_idle => return Ok(()),
                 Pace::Leaving { at_latest } => {
-                    ((self.wants_frame || !self.kills.is_empty()) && self.out.has_room(), at_latest)
+                    ((self.owes_frame || !self.kills.is_empty()) && self.out.has_room(), at_latest)
                 }
             };
             // The first frame comes before the first command, unless it is late.
@@ -249,11 +247,12 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                 self.reply(format_args!("no token within {} s: closed", PATIENCE.as_secs()));
                 self.leave();
             }
-            Pace::Next(_) | Pace::Frozen { owes_frame: true, .. } => self.make_frame(),
+            Pace::Next(_) => self.make_frame(),
+            Pace::Frozen { .. } if self.owes_frame => self.make_frame(),
             Pace::Frozen { .. } => self.pace = Pace::Next(Instant::now()),
-            Pace::Leaving { at_latest } if self.wants_frame && Instant::now() < at_latest => self.make_frame(),
+            Pace::Leaving { at_latest } if self.owes_frame && Instant::now() < at_latest => self.make_frame(),
             Pace::Leaving { .. } => {
-                self.wants_frame = false;
+                self.owes_frame = false;
                 self.making = None;
                 while self.out.has_room() && !self.kills.is_empty() {
                     if let Some(news) = self.kills.give_up() {
@@ -283,11 +282,9 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             None => frame.bytes(!self.has_sent_a_frame),
         });
         self.has_sent_a_frame = true;
-        self.wants_frame = false;
-        match &mut self.pace {
-            Pace::Next(at) => *at = frame.next(self.delay),
-            Pace::Frozen { owes_frame, .. } => *owes_frame = false,
-            Pace::Outside { .. } | Pace::Leaving { .. } => {}
+        self.owes_frame = false;
+        if let Pace::Next(at) = &mut self.pace {
+            *at = frame.next(self.delay);
         }
     }
 
@@ -295,16 +292,16 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
     /// the command was understood.
     fn show_soon(&mut self) {
         self.making = None;
-        match &mut self.pace {
-            Pace::Next(at) => *at = Instant::now(),
-            Pace::Frozen { owes_frame, .. } => *owes_frame = true,
-            Pace::Outside { .. } | Pace::Leaving { .. } => {}
+        self.owes_frame = true;
+        if let Pace::Next(at) = &mut self.pace {
+            *at = Instant::now();
         }
     }
 
     fn freeze(&mut self) {
         self.making = None;
-        self.pace = Pace::Frozen { until: Instant::now() + FROZEN, owes_frame: false };
+        self.owes_frame = false;
+        self.pace = Pace::Frozen { until: Instant::now() + FROZEN };
     }
 
     /// One line or several. Several lines take the place of the table of
@@ -372,14 +369,14 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             && command::is_http(text, is_first)
         {
             self.kills.clear();
-            self.wants_frame = false;
+            self.owes_frame = false;
             self.out.reply(NOT_HTTP);
             return self.leave();
         }
         if self.screen.is_some() {
             self.out.draw(screen::INPUT);
         }
-        if let Pace::Frozen { until, .. } = &mut self.pace {
+        if let Pace::Frozen { until } = &mut self.pace {
             *until = Instant::now() + FROZEN;
         }
         let command = match line {
@@ -405,7 +402,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         self.reply(reply);
         if self.faults == FAULTS {
             self.reply(format_args!("{FAULTS} faulty lines in a row: closed"));
-            self.wants_frame = false;
+            self.owes_frame = false;
             self.leave();
         }
     }
@@ -418,7 +415,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         self.making = None;
         self.asking = None;
         if let Some(screen) = self.screen.take() {
-            self.wants_frame = false;
+            self.owes_frame = false;
             self.out.draw(&screen.below());
         }
         self.pace = Pace::Leaving { at_latest: Instant::now() + FAREWELL };

@@ -92,6 +92,12 @@ fn top(name: &str, list: &ProcList, n: usize) -> Option<(Terminal, Vec<pm::Task>
     list.set_cols(["uri"]);
     let tasks =
         (0..n).map(|n| list.start(format!("req{n}")).col("uri", format!("/users/{n}/{}", "x".repeat(90)))).collect();
+    watch(&terminal, list);
+    Some((terminal, tasks))
+}
+
+/// Types what leads to `top`.
+fn watch(terminal: &Terminal, list: &ProcList) {
     let addr = list.server().delay(Duration::from_millis(100)).spawn(":0").unwrap();
     terminal.types(&format!("nc localhost {}", addr.port()));
     terminal.presses("Enter");
@@ -99,7 +105,6 @@ fn top(name: &str, list: &ProcList, n: usize) -> Option<(Terminal, Vec<pm::Task>
     terminal.types("top");
     terminal.presses("Enter");
     terminal.until("the table in place", |screen| screen[2].starts_with("id ") && screen[3].starts_with("req0 "));
-    Some((terminal, tasks))
 }
 
 #[test]
@@ -156,12 +161,6 @@ fn after_a_control_c_the_terminal_is_as_it_was() {
         // And again, so that it comes at another point of a frame.
         terminal.presses("Up");
         terminal.presses("C-u");
-        let addr = list.server().delay(Duration::from_millis(100)).spawn(":0").unwrap();
-        terminal.types(&format!("nc localhost {}", addr.port()));
-        terminal.presses("Enter");
-        terminal.until("frames", |screen| screen.iter().any(|line| line.starts_with("req29 ")));
-        terminal.types("top");
-        terminal.presses("Enter");
-        terminal.until("the table in place", |screen| screen[2].starts_with("id ") && screen[3].starts_with("req0 "));
+        watch(&terminal, &list);
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::access::Tried;
-use crate::audit::Audit;
 use crate::entry::Entry;
 use crate::escape;
 use crate::list::ProcList;
@@ -34,12 +33,11 @@ pub(crate) enum Answer {
 /// What may be asked about.
 pub(crate) struct Context {
     pub(crate) view: View,
-    pub(crate) audit: Arc<Audit>,
     pub(crate) clients: usize,
 }
 
 pub(crate) fn answer(question: &Question, list: &ProcList, context: &Context) -> Answer {
-    let Context { view, audit, clients } = context;
+    let Context { view, clients } = context;
     match question {
         Question::By(name) => match Fields::of(list, view.reveal).find(name) {
             Ok(field) if field.is_time() => {
@@ -55,7 +53,7 @@ pub(crate) fn answer(question: &Question, list: &ProcList, context: &Context) ->
         Question::Done(n) => Answer::Lines(endings::done(list, *n, view.reveal)),
         Question::Slow(n) => Answer::Lines(endings::slow(list, *n, view.reveal)),
         Question::Stats => Answer::Lines(stats::render(list, *clients)),
-        Question::Audit => Answer::Lines(audit.render()),
+        Question::Audit => Answer::Lines(list.audit().render()),
         Question::Json => Answer::Lines(json::render(list, view)),
         Question::KillWhere(text) => match Expr::parse(text, &Fields::of(list, view.reveal)) {
             Ok(filter) => victims(list, filter, view),

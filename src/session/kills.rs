@@ -8,7 +8,6 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time;
 
-use crate::audit::Audit;
 use crate::entry::{Entry, Verdict};
 use crate::escape;
 use crate::killed::{Ending, Kill, KillError};
@@ -24,7 +23,6 @@ pub(crate) const MOST: usize = 1024;
 /// The kills whose outcome one client waits for.
 pub(crate) struct Kills {
     list: ProcList,
-    audit: Arc<Audit>,
     /// Who kills.
     by: Arc<str>,
     open: Vec<Victim>,
@@ -66,8 +64,8 @@ enum Sign {
 }
 
 impl Kills {
-    pub(crate) fn new(list: ProcList, audit: Arc<Audit>, by: Arc<str>) -> Self {
-        Kills { list, audit, by, open: Vec::new(), batches: Vec::new(), signs: FuturesUnordered::new() }
+    pub(crate) fn new(list: ProcList, by: Arc<str>) -> Self {
+        Kills { list, by, open: Vec::new(), batches: Vec::new(), signs: FuturesUnordered::new() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -92,7 +90,7 @@ impl Kills {
         match entry.kill(message, Some(Arc::clone(&self.by))) {
             Verdict::Killing(kill, status) => {
                 let reply = format!("killing {} in {}", escape::id(&kill.id), escape::quoted_cell(&status));
-                self.audit.record(&kill);
+                self.list.audit().record(&kill);
                 self.follow(&entry, kill, None);
                 reply + no_unwinding()
             }
@@ -122,7 +120,7 @@ impl Kills {
             match entry.kill(message.to_string(), Some(Arc::clone(&self.by))) {
                 Verdict::Killing(kill, _) => {
                     killing += 1;
-                    self.audit.record(&kill);
+                    self.list.audit().record(&kill);
                     self.follow(entry, kill, Some(token));
                 }
                 Verdict::Already(kill) => {

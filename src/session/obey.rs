@@ -33,10 +33,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                 Pace::Frozen { .. } => self.show_from_now_on(),
                 Pace::Outside { .. } | Pace::Leaving { .. } => {}
             },
-            Command::List => {
-                self.wants_frame = true;
-                self.show_soon();
-            }
+            Command::List => self.show_soon(),
             Command::Where(text) => {
                 self.view.filter = match text.as_str() {
                     "" => None,
@@ -164,14 +161,13 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
         let rows = self.screen.as_ref().map_or(usize::MAX, Screen::rows);
         let view = View { limit: self.view.limit.min(rows), ..self.view.clone() };
         self.shared = self.service.frames.of(view);
-        self.wants_frame = true;
         self.show_soon();
     }
 
     fn ask(&mut self, question: Question) {
         let service = Arc::clone(&self.service);
         let clients = service.clients.load(Ordering::Relaxed);
-        let context = Context { view: self.view.clone(), audit: Arc::clone(&service.audit), clients };
+        let context = Context { view: self.view.clone(), clients };
         let urgent = question.is_urgent();
         let make = move |list: &ProcList| answer::answer(&question, list, &context);
         self.asking = Some(Box::pin(async move { service.frames.make(urgent, make).await }));
