@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use crate::escape;
-use crate::killed::Kill;
+use crate::killed::{self, Kill};
 use crate::proc::Outcome;
 
 /// How many kills are remembered.
@@ -50,12 +50,15 @@ impl Audit {
 
 impl Record {
     fn line(&self) -> String {
-        let Kill { id, message, by, at, ending } = &*self.kill;
+        let Kill { id, message, by, at, .. } = &*self.kill;
         let time = humantime::format_rfc3339_seconds(self.time);
         let by = by.as_deref().unwrap_or("the program itself");
-        let outcome = match ending.get() {
+        let outcome = match self.kill.ending() {
             None => format!("being killed for {:.1}s", Instant::now().saturating_duration_since(*at).as_secs_f64()),
-            Some(ending) => format!("{} after {:.1}s", name(ending.outcome), ending.after.as_secs_f64()),
+            Some(ending) => {
+                let outcome = format!("{} after {:.1}s", name(ending.outcome), ending.after.as_secs_f64());
+                if ending.passed > 0 { format!("{outcome}, {}", killed::passed(ending.passed)) } else { outcome }
+            }
         };
         let (by, id, message) = (escape::plain(by), escape::id(id), escape::quoted(message));
         format!("{time} {by}: {id} {message}: {outcome}")
@@ -67,6 +70,6 @@ fn name(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Killed => "killed",
         Outcome::Ended => "ended by itself",
-        Outcome::Aborted => "panicked",
+        Outcome::Panicked => "panicked",
     }
 }

@@ -5,32 +5,42 @@
 //! - `Life` goes running -> killing -> ended, or running -> ended, never back,
 //!   and changes only under the lock of its entry. So a kill that comes after
 //!   the end is refused, and of two kills one is the first.
-//! - `kill_pending` is true exactly while `Life` is killing. It is only a hint
-//!   that saves the lock at a kill point: the decision is made under the lock.
-//! - Whoever asks for the `wakeup` of a task that is being killed gets it
-//!   triggered; whoever asked before has it triggered by the kill. Both go
-//!   through the lock, so no wake-up is lost.
+//! - A kill that has been accepted is reported for ever, also after the end:
+//!   helpers of a task may look only when its guard is gone.
+//! - `signals` tells a kill point whether there is anything to look at. It is
+//!   only a hint that saves the lock: the decision is made under the lock.
+//! - Who waits for the kill or the end leaves a waker under the lock, and the
+//!   kill and the end take all wakers out under the lock. So none is lost.
 //!
 //! # Deadlock safety
 //!
 //! The lock is a leaf: under it nothing is formatted, no value of the
-//! program's is made or dropped but strings, no waker is woken, and no other
-//! lock is taken.
+//! program's is made or dropped but strings, no waker is cloned, woken or
+//! dropped, and no other lock is taken.
 
 use std::borrow::Cow;
 use std::panic::Location;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::task::Waker;
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use compact_str::CompactString;
-use tokio_util::sync::CancellationToken;
 
 use crate::columns::Columns;
+use crate::escape;
 use crate::history::History;
-use crate::killed::{Ending, Kill, Killed};
+use crate::killed::{self, Ending, Kill, Killed};
 use crate::limits::{self, Cuts};
 use crate::proc::{Killing, Outcome, Proc};
+use crate::waiters::{Key, Waiters, Woken};
+
+/// A bit of [`Entry::signals`]: a kill has been accepted.
+const KILL: u8 = 1;
+
+/// A bit of [`Entry::signals`]: a pending `run` has been dropped.
+const ABANDONED: u8 = 2;
 
 /// All that is known of one task. Shared by its guard, its handles and the list.
 ///
@@ -40,7 +50,8 @@ use crate::proc::{Killing, Outcome, Proc};
 #[repr(C)]
 pub(crate) struct Entry {
     started: Instant,
-    kill_pending: AtomicBool,
+    /// [`KILL`] and [`ABANDONED`].
+    signals: AtomicU8,
     /// There is a history that takes memory of its own.
     has_past: AtomicBool,
     state: Mutex<State>,
@@ -54,8 +65,9 @@ struct State {
     columns: Columns,
     history: History,
     forbidden: bool,
-    /// Made when somebody first waits for the kill: it costs more than a status.
-    wakeup: Option<CancellationToken>,
+    /// Who waits for the kill, or the end.
+    waiters: Waiters,
+    note: Note,
     /// The start by the wall clock, from the first snapshot on. Not read at
     /// the start, because a clock is half of what a start costs.
     wall: Option<SystemTime>,
@@ -72,12 +84,57 @@ enum Life {
         kill: Arc<Kill>,
         /// A kill point has reported it.
         seen: bool,
+        /// How many kill points it has passed since.
+        passed: u32,
     },
     Ended {
         outcome: Outcome,
         kill: Option<Arc<Kill>>,
         at: Instant,
     },
+}
+
+/// A word on how a task ends.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Note {
+    #[default]
+    None,
+    /// A pending `run` was dropped, and nothing shows that the task goes on.
+    Abandoned,
+    /// The kill of another task ended it.
+    Unwound(Arc<Kill>),
+    /// It saw its kill, and passed so many kill points.
+    Passed(u32),
+}
+
+impl Note {
+    pub(crate) fn text(&self) -> Option<String> {
+        match self {
+            Note::None => None,
+            Note::Abandoned => Some("abandoned".to_string()),
+            Note::Unwound(kill) => Some(format!("unwound by the kill of {}", escape::id(&kill.id))),
+            Note::Passed(kill_points) => Some(killed::passed(*kill_points)),
+        }
+    }
+}
+
+/// What ends a task.
+pub(crate) enum Cause {
+    /// `done` was called.
+    Done,
+    /// Its guard was dropped.
+    Dropped,
+    /// Its guard was dropped while a panic unwinds.
+    Panic,
+    /// Its guard was dropped by a kill, its own or that of another task.
+    Kill(Killed),
+}
+
+/// What a future waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    Kill,
+    End,
 }
 
 /// The answer to a request to kill.
@@ -103,6 +160,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) end: Option<(Outcome, Instant)>,
     /// What was over a limit, if anything ever was.
     pub(crate) cuts: Option<&'a Cuts>,
+    /// A word on how it ends or ended.
+    pub(crate) note: &'a Note,
 }
 
 /// How a task ended.
@@ -114,6 +173,8 @@ pub(crate) struct End {
     /// the task has left the list.
     pub(crate) kill: Option<(Arc<Kill>, Ending)>,
     pub(crate) cuts: Option<Cuts>,
+    /// Who waits for the end: to be woken when the task has left the list.
+    pub(crate) woken: Woken,
 }
 
 impl<'a> Facts<'a> {
@@ -132,14 +193,15 @@ impl Entry {
         Entry {
             id,
             started,
-            kill_pending: AtomicBool::new(false),
+            signals: AtomicU8::new(0),
             has_past: AtomicBool::new(false),
             state: Mutex::new(State {
                 history: History::new(started),
                 columns: Columns::default(),
                 life: Life::Running,
                 forbidden,
-                wakeup: None,
+                waiters: Waiters::default(),
+                note: Note::None,
                 wall: None,
                 site: None,
                 cuts: None,
@@ -182,6 +244,7 @@ impl Entry {
         let is_over = status.len() > limits::STATUS;
         let status = limits::cut(status, limits::STATUS);
         if let Some(mut state) = self.live() {
+            self.goes_on(&mut state);
             state.history.enter(status, Instant::now);
             state.site = Some(site);
             if state.history.has_spilled() {
@@ -198,6 +261,7 @@ impl Entry {
         let is_over = value.len() > limits::VALUE;
         let value = limits::cut(value.into(), limits::VALUE);
         if let Some(mut state) = self.live() {
+            self.goes_on(&mut state);
             let fits = state.columns.set(name, &value, is_secret);
             if !fits {
                 state.cuts().columns += 1;
@@ -214,6 +278,7 @@ impl Entry {
 
     pub(crate) fn remove_col(&self, name: &str) {
         if let Some(mut state) = self.live() {
+            self.goes_on(&mut state);
             state.columns.remove(limits::name(name));
         }
     }
@@ -235,62 +300,134 @@ impl Entry {
             Life::Running if state.forbidden => return Verdict::Forbidden,
             Life::Running => {}
         }
-        let kill = Arc::new(Kill { id, message, by, at: Instant::now(), ending: Default::default() });
+        let kill = Arc::new(Kill::new(id, message, by));
         let status = state.history.current().0.clone();
-        state.life = Life::Killing { kill: Arc::clone(&kill), seen: false };
-        self.kill_pending.store(true, Ordering::Release);
+        state.life = Life::Killing { kill: Arc::clone(&kill), seen: false, passed: 0 };
+        self.signals.fetch_or(KILL, Ordering::Release);
         if is_over {
             state.cuts().messages += 1;
         }
-        let wakeup = state.wakeup.clone();
+        let woken = state.waiters.take();
         drop(state);
-        if let Some(wakeup) = wakeup {
-            wakeup.cancel();
-        }
+        woken.wake();
         Verdict::Killing(kill, status)
     }
 
-    /// Whether a [`kill_point`](Self::kill_point) has something to report.
+    /// Whether a kill has been accepted, be it before the end or not.
     #[inline]
-    pub(crate) fn is_kill_pending(&self) -> bool {
-        self.kill_pending.load(Ordering::Acquire)
+    pub(crate) fn is_killed(&self) -> bool {
+        self.signals.load(Ordering::Acquire) & KILL != 0
     }
 
-    /// Looks whether the task is being killed, and if so reports it: from
-    /// then on its end is a death by that kill.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.lock().life, Life::Ended { .. })
+    }
+
+    /// A kill point of the program's: looks whether the task has been killed,
+    /// and if so reports it. From then on its end is a death by that kill, and
+    /// the kill points that it passes are counted.
+    #[inline]
     pub(crate) fn kill_point(&self, location: &'static Location<'static>) -> Option<Killed> {
-        if !self.is_kill_pending() {
-            return None;
+        killed::clear_mark();
+        match self.signals.load(Ordering::Acquire) {
+            0 => None,
+            _ => self.see_kill(location, true),
         }
+    }
+
+    /// The same for code of ours that looks on behalf of a task: it is not counted.
+    #[inline]
+    pub(crate) fn look_for_kill(&self, location: &'static Location<'static>) -> Option<Killed> {
+        match self.signals.load(Ordering::Acquire) {
+            0 => None,
+            _ => self.see_kill(location, false),
+        }
+    }
+
+    #[cold]
+    fn see_kill(&self, location: &'static Location<'static>, counts: bool) -> Option<Killed> {
+        // What is done while unwinding is cleaning up.
+        let counts = counts && !thread::panicking();
         let mut state = self.lock();
+        self.goes_on(&mut state);
         let status = state.history.current().0.clone();
         match &mut state.life {
-            Life::Killing { kill, seen } => {
+            Life::Killing { kill, seen, passed } => {
+                *passed = passed.saturating_add(u32::from(*seen && counts));
                 *seen = true;
                 Some(Killed::new(Arc::clone(kill), status, location))
             }
-            Life::Running | Life::Ended { .. } => None,
+            Life::Ended { kill: Some(kill), .. } => Some(Killed::new(Arc::clone(kill), status, location)),
+            Life::Running | Life::Ended { kill: None, .. } => None,
         }
     }
 
     /// Whether `killed` comes from a kill of this task.
     pub(crate) fn is_killed_by(&self, killed: &Killed) -> bool {
-        match &self.lock().life {
-            Life::Killing { kill, .. } | Life::Ended { kill: Some(kill), .. } => killed.is_of(kill),
-            Life::Running | Life::Ended { kill: None, .. } => false,
+        self.lock().life.kill().is_some_and(|kill| killed.is_of(kill))
+    }
+
+    /// A pending `run` has been dropped: so ends work that was given up, unless the task goes on.
+    pub(crate) fn abandon(&self) {
+        if let Some(mut state) = self.live() {
+            state.note = Note::Abandoned;
+            self.signals.fetch_or(ABANDONED, Ordering::Relaxed);
         }
     }
 
-    /// What is triggered by the kill of this task.
-    pub(crate) fn wakeup(&self) -> CancellationToken {
-        let mut state = self.lock();
-        let wakeup = state.wakeup.get_or_insert_default().clone();
-        let killing = matches!(state.life, Life::Killing { .. });
-        drop(state);
-        if killing {
-            wakeup.cancel();
+    /// A verb shows that the task goes on.
+    #[inline]
+    fn goes_on(&self, state: &mut State) {
+        if matches!(state.note, Note::Abandoned) && !matches!(state.life, Life::Ended { .. }) {
+            state.note = Note::None;
+            self.signals.fetch_and(!ABANDONED, Ordering::Relaxed);
         }
-        wakeup
+    }
+
+    /// A `run` begins.
+    pub(crate) fn runs(&self) {
+        if self.signals.load(Ordering::Relaxed) & ABANDONED != 0 {
+            self.goes_on(&mut self.lock());
+        }
+    }
+
+    /// Whether `awaited` has come; else `waker` is woken when it does.
+    ///
+    /// `key` names the future that waits, from its first call on, which must
+    /// [forget](Self::forget_waiter) it in the end.
+    pub(crate) fn has_come(&self, awaited: Awaited, key: &mut Option<Key>, waker: &Waker) -> bool {
+        let mut waker = Some(waker);
+        let mut clone = None;
+        loop {
+            let mut state = self.lock();
+            let (has_come, never) = match (&state.life, awaited) {
+                (Life::Ended { kill: None, .. }, Awaited::Kill) => (false, true),
+                (life, Awaited::Kill) => (life.kill().is_some(), false),
+                (life, Awaited::End) => (matches!(life, Life::Ended { .. }), false),
+            };
+            if has_come || never {
+                return has_come;
+            }
+            if let Some(clone) = clone.take() {
+                let replaced = state.waiters.set(key, clone);
+                drop(state);
+                drop(replaced);
+                return false;
+            }
+            match waker.take() {
+                Some(waker) if !state.waiters.has(*key, waker) => {
+                    drop(state);
+                    clone = Some(waker.clone());
+                }
+                _ => return false,
+            }
+        }
+    }
+
+    /// The future known by `key` waits no more.
+    pub(crate) fn forget_waiter(&self, key: Key) {
+        let waker = self.lock().waiters.remove(key);
+        drop(waker);
     }
 
     /// The status, and whether the task has seen its kill.
@@ -311,34 +448,44 @@ impl Entry {
     }
 
     /// Ends the task. `None` if it had ended before.
-    pub(crate) fn end(&self, panicking: bool) -> Option<End> {
-        let unseen = if panicking { Outcome::Aborted } else { Outcome::Ended };
+    pub(crate) fn end(&self, cause: Cause) -> Option<End> {
         let at = Instant::now();
         let mut state = self.live()?;
         let ran = at.saturating_duration_since(self.started);
         let cuts = state.cuts.as_deref().copied();
-        let Life::Killing { kill, seen } = &state.life else {
-            state.life = Life::Ended { outcome: unseen, kill: None, at };
-            return Some(End { outcome: unseen, ran, kill: None, cuts });
+        let unseen = if matches!(cause, Cause::Panic) { Outcome::Panicked } else { Outcome::Ended };
+        let mut ending = None;
+        let (outcome, kill) = match &state.life {
+            Life::Killing { kill, seen, passed } => {
+                let (outcome, passed) = if *seen { (Outcome::Killed, *passed) } else { (unseen, 0) };
+                let after = at.saturating_duration_since(kill.at);
+                let status = state.history.current().0.clone();
+                ending = Some((Arc::clone(kill), Ending { outcome, after, status, passed }));
+                (outcome, Some(Arc::clone(kill)))
+            }
+            Life::Running | Life::Ended { .. } => (unseen, None),
         };
-        let outcome = if *seen { Outcome::Killed } else { unseen };
-        let kill = Arc::clone(kill);
-        let after = at.saturating_duration_since(kill.at);
-        let ending = Ending { outcome, after, status: state.history.current().0.clone() };
-        self.kill_pending.store(false, Ordering::Release);
-        state.life = Life::Ended { outcome, kill: Some(Arc::clone(&kill)), at };
-        Some(End { outcome, ran, kill: Some((kill, ending)), cuts })
+        let passed = ending.as_ref().map_or(0, |(_, ending)| ending.passed);
+        let note = match cause {
+            Cause::Kill(other) if outcome != Outcome::Killed => Note::Unwound(Arc::clone(other.kill())),
+            _ if passed > 0 => Note::Passed(passed),
+            Cause::Done => Note::None,
+            Cause::Dropped | Cause::Panic | Cause::Kill(_) => std::mem::take(&mut state.note),
+        };
+        state.note = note;
+        state.life = Life::Ended { outcome, kill, at };
+        let woken = state.waiters.take();
+        Some(End { outcome, ran, kill: ending, cuts, woken })
     }
 
     /// A snapshot, in which secrets are masked unless they are to be revealed.
     pub(crate) fn proc(&self, reveal: bool) -> Proc {
         let mut state = self.lock();
-        let (now, kill, outcome) = match &state.life {
-            Life::Running => (Instant::now(), None, None),
-            Life::Killing { kill, .. } => (Instant::now(), Some(kill), None),
-            Life::Ended { outcome, kill, at } => (*at, kill.as_ref(), Some(*outcome)),
+        let (now, outcome) = match &state.life {
+            Life::Running | Life::Killing { .. } => (Instant::now(), None),
+            Life::Ended { outcome, at, .. } => (*at, Some(*outcome)),
         };
-        let killing = kill.map(|kill| Killing {
+        let killing = state.life.kill().map(|kill| Killing {
             message: kill.message.clone(),
             by: kill.by.as_deref().map(str::to_string),
             since: now.saturating_duration_since(kill.at),
@@ -349,7 +496,8 @@ impl Entry {
             wall.checked_sub(self.started.elapsed()).unwrap_or(wall)
         });
         let (status, entered) = state.history.current();
-        Proc {
+        let note = state.note.clone();
+        let proc = Proc {
             id: self.id.to_string(),
             status: status.to_string(),
             site: state.site,
@@ -365,14 +513,17 @@ impl Entry {
             profile: state.history.profile(now),
             killing,
             outcome,
-        }
+            note: None,
+        };
+        drop(state);
+        Proc { note: note.text(), ..proc }
     }
 
     /// Makes the processor fetch what a lock will need. A lock waits for its
     /// memory all by itself, and these waits can be had at the same time.
     #[inline]
     pub(crate) fn approach(&self) {
-        std::hint::black_box(self.kill_pending.load(Ordering::Relaxed));
+        std::hint::black_box(self.signals.load(Ordering::Relaxed));
     }
 
     /// Locks the entry to look at it, unless somebody else is at it.
@@ -399,25 +550,28 @@ impl Entry {
     #[inline]
     fn facts<'a>(&'a self, state: &'a State) -> Facts<'a> {
         let cuts = state.cuts.as_deref();
-        let (kill, end) = match &state.life {
-            Life::Running => (None, None),
-            Life::Killing { kill, .. } => (Some(kill), None),
-            Life::Ended { outcome, kill, at } => (kill.as_ref(), Some((*outcome, *at))),
+        let end = match &state.life {
+            Life::Running | Life::Killing { .. } => None,
+            Life::Ended { outcome, at, .. } => Some((*outcome, *at)),
         };
-        Facts { id: &self.id, started: self.started, history: &state.history, columns: &state.columns, kill, end, cuts }
+        Facts {
+            id: &self.id,
+            started: self.started,
+            history: &state.history,
+            columns: &state.columns,
+            kill: state.life.kill(),
+            end,
+            cuts,
+            note: &state.note,
+        }
     }
 
     /// The bytes that it holds.
     pub(crate) fn memory(&self) -> usize {
         let state = self.lock();
         let id = if self.id.is_heap_allocated() { self.id.capacity() } else { 0 };
-        let kill = match &state.life {
-            Life::Running | Life::Ended { kill: None, .. } => 0,
-            Life::Killing { kill, .. } | Life::Ended { kill: Some(kill), .. } => {
-                size_of::<Kill>() + kill.id.len() + kill.message.len()
-            }
-        };
-        size_of::<Self>() + id + state.history.spilled() + state.columns.spilled() + kill
+        let kill = state.life.kill().map_or(0, |kill| size_of::<Kill>() + kill.id.len() + kill.message.len());
+        size_of::<Self>() + id + state.history.spilled() + state.columns.spilled() + state.waiters.spilled() + kill
     }
 }
 
@@ -440,6 +594,16 @@ impl Held<'_> {
         match self.state.life {
             Life::Ended { .. } => None,
             Life::Running | Life::Killing { .. } => Some(at(&self.entry.facts(&self.state))),
+        }
+    }
+}
+
+impl Life {
+    /// The kill that has been accepted.
+    fn kill(&self) -> Option<&Arc<Kill>> {
+        match self {
+            Life::Killing { kill, .. } | Life::Ended { kill: Some(kill), .. } => Some(kill),
+            Life::Running | Life::Ended { kill: None, .. } => None,
         }
     }
 }

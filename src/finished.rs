@@ -33,7 +33,7 @@ pub(crate) struct Finished {
 pub(crate) struct Counts {
     pub(crate) ended: u64,
     pub(crate) killed: u64,
-    pub(crate) aborted: u64,
+    pub(crate) panicked: u64,
     pub(crate) cuts: Cuts,
 }
 
@@ -44,7 +44,7 @@ impl Finished {
         match end.outcome {
             Outcome::Ended => self.counts.ended += 1,
             Outcome::Killed => self.counts.killed += 1,
-            Outcome::Aborted => self.counts.aborted += 1,
+            Outcome::Panicked => self.counts.panicked += 1,
         }
         if let Some(cuts) = &end.cuts {
             self.counts.cuts.add(cuts);
@@ -100,7 +100,7 @@ impl Counts {
     pub(crate) fn add(&mut self, other: &Counts) {
         self.ended += other.ended;
         self.killed += other.killed;
-        self.aborted += other.aborted;
+        self.panicked += other.panicked;
         self.cuts.add(&other.cuts);
     }
 }
@@ -109,13 +109,14 @@ impl Counts {
 mod tests {
     use super::*;
     use crate::ProcList;
+    use crate::waiters::Woken;
 
     /// Ends tasks that ran for so many seconds, each named after its time.
     fn end(finished: &mut Finished, keep: usize, seconds: impl IntoIterator<Item = u64>) {
         let list = ProcList::new();
         for seconds in seconds {
             let ran = Duration::from_secs(seconds);
-            let end = End { outcome: Outcome::Ended, ran, kill: None, cuts: None };
+            let end = End { outcome: Outcome::Ended, ran, kill: None, cuts: None, woken: Woken::default() };
             finished.record(list.insert(seconds.to_string()), &end, keep);
         }
     }

@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::LazyLock;
 
-use crate::killed::KillError;
+use crate::killed::{KillError, Killed};
 use crate::list::ProcList;
 use crate::proc::Proc;
 use crate::server::Address;
@@ -31,18 +31,38 @@ pub fn start(id: impl Into<String>) -> Task {
 
 /// [`ProcList::status`] on the [global] list.
 #[track_caller]
-pub fn status(id: impl AsRef<str>, status: impl Into<Cow<'static, str>>) -> impl FnOnce() + 'static {
+pub fn status<S: Into<Cow<'static, str>>>(id: &str, status: S) -> impl FnOnce() + use<S> {
     global().status(id, status)
 }
 
 /// [`ProcList::set_status`] on the [global] list.
 #[track_caller]
-pub fn set_status(id: impl AsRef<str>, status: impl Into<Cow<'static, str>>) {
+pub fn set_status(id: &str, status: impl Into<Cow<'static, str>>) {
     global().set_status(id, status);
 }
 
+/// [`ProcList::try_status`] on the [global] list.
+///
+/// # Errors
+///
+/// As there.
+#[track_caller]
+pub fn try_status(id: &str, status: impl Into<Cow<'static, str>>) -> Result<(), Killed> {
+    global().try_status(id, status)
+}
+
+/// [`ProcList::check`] on the [global] list.
+///
+/// # Errors
+///
+/// As there.
+#[track_caller]
+pub fn check(id: &str) -> Result<(), Killed> {
+    global().check(id)
+}
+
 /// [`ProcList::done`] on the [global] list.
-pub fn done(id: impl AsRef<str>) -> Option<Proc> {
+pub fn done(id: &str) -> Option<Proc> {
     global().done(id)
 }
 
@@ -51,7 +71,7 @@ pub fn done(id: impl AsRef<str>) -> Option<Proc> {
 /// # Errors
 ///
 /// As there.
-pub fn kill(id: impl AsRef<str>, message: impl Into<String>) -> Result<(), KillError> {
+pub fn kill(id: &str, message: impl Into<String>) -> Result<(), KillError> {
     global().kill(id, message)
 }
 

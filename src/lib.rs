@@ -8,7 +8,7 @@
 //! req1  merging   12.0418  127.0.0.1:18364  GET     /report
 //! req2  querying   0.2071  127.0.0.1:55780  GET     /users/5/friends
 //! kill req1 houston, we have a problem
-//! killing req1 in "merging"
+//! killing req1 in "merging", 13.1s old
 //! killed req1 after 0.1s in "merging"
 //! ```
 //!
@@ -79,8 +79,12 @@ mod server;
 mod session;
 mod task;
 mod view;
+mod wait;
+mod waiters;
 
-pub use global::{contents, done, global, kill, listen_and_serve, set_cols, set_status, spawn, start, status};
+pub use global::{
+    check, contents, done, global, kill, listen_and_serve, set_cols, set_status, spawn, start, status, try_status,
+};
 pub use killed::{KillError, Killed, catch};
 pub use list::ProcList;
 pub use proc::{Killing, Outcome, Proc, Step};
@@ -88,6 +92,12 @@ pub use proc::{Killing, Outcome, Proc, Step};
 pub use server::BoundUnixServer;
 pub use server::{Address, BoundServer, Server};
 pub use task::{Handle, Task};
+
+/// The futures that this crate returns, by name: for a struct that holds one.
+pub mod future {
+    pub use crate::run::Run;
+    pub use crate::wait::{WaitEnded, WaitKilled};
+}
 
 /// The longer texts, as in the folder `docs` of the project.
 pub mod _documentation {

@@ -5,7 +5,7 @@
 //! clone of the `Arc`.
 
 use std::borrow::Borrow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -19,7 +19,7 @@ use dashmap::DashMap;
 use smallvec::SmallVec;
 
 use crate::audit::Audit;
-use crate::entry::{Entry, Facts, Held, Verdict};
+use crate::entry::{Cause, Entry, Facts, Held, Verdict};
 use crate::escape;
 use crate::finished::{self, Counts, Finished};
 use crate::killed::KillError;
@@ -131,7 +131,7 @@ impl ProcList {
     /// `time`, from left to right. It may be called at any time, and replaces
     /// the columns named before.
     ///
-    /// The reserved names (those three and `in_status`), repeated and empty ones are dropped. A task may set columns
+    /// The reserved names (those three and `in_status`), repeated and blank ones are dropped. A task may set columns
     /// that are not named here: they are kept, and not printed.
     ///
     /// ```
@@ -140,11 +140,11 @@ impl ProcList {
     /// assert_eq!(list.contents(), "id  status  time  host  method  uri\n");
     /// ```
     pub fn set_cols(&self, names: impl IntoIterator<Item: AsRef<str>>) {
+        let mut known: HashSet<String> = RESERVED.map(String::from).into();
         let mut columns: Vec<String> = Vec::new();
         for name in names {
             let name = limits::name(name.as_ref());
-            let is_taken = RESERVED.contains(&name) || columns.iter().any(|known| known == name);
-            if !name.is_empty() && !is_taken {
+            if !name.trim().is_empty() && known.insert(name.to_string()) {
                 columns.push(name.to_string());
             }
         }
@@ -214,9 +214,9 @@ impl ProcList {
     /// assert_eq!(list.kill("req1", "").unwrap_err().to_string(), "no such process 'req1'");
     /// # Ok::<(), pm::KillError>(())
     /// ```
-    pub fn kill(&self, id: impl AsRef<str>, message: impl Into<String>) -> Result<(), KillError> {
-        let entry = self.find(id.as_ref());
-        let id = || id.as_ref().to_string();
+    pub fn kill(&self, id: &str, message: impl Into<String>) -> Result<(), KillError> {
+        let entry = self.find(id);
+        let id = || id.to_string();
         match entry.as_ref().map_or(Verdict::Ended, |entry| entry.kill(message.into(), None)) {
             Verdict::Killing(..) => Ok(()),
             Verdict::Already(kill) => Err(KillError::AlreadyKilled { id: id(), message: kill.message.clone() }),
@@ -398,8 +398,8 @@ impl Stripe {
     }
 
     /// Ends a task and takes it off the list, unless that has been done.
-    pub(crate) fn end(&self, entry: &Arc<Entry>, panicking: bool) -> bool {
-        let Some(mut end) = entry.end(panicking) else { return false };
+    pub(crate) fn end(&self, entry: &Arc<Entry>, cause: Cause) -> bool {
+        let Some(end) = entry.end(cause) else { return false };
         // Its id may be another task's by now only if this one left before.
         let removed = self.roster.running.remove_if(entry.id(), |found, ()| Arc::ptr_eq(&found.0, entry));
         if let Some((ById(entry), ())) = removed {
@@ -407,7 +407,8 @@ impl Stripe {
             let evicted = self.finished().record(entry, &end, keep);
             drop(evicted);
         }
-        if let Some((kill, ending)) = end.kill.take() {
+        end.woken.wake();
+        if let Some((kill, ending)) = end.kill {
             kill.announce(ending);
         }
         true
@@ -493,10 +494,10 @@ mod tests {
         let entry = list.insert("a".into());
         let Verdict::Killing(kill, _) = entry.kill(String::new(), None) else { panic!("is running") };
         let length = Arc::new(Length(list.clone(), AtomicUsize::new(usize::MAX)));
-        let mut outcome = std::pin::pin!(kill.ending.wait());
+        let mut outcome = std::pin::pin!(kill.wait());
         let waker = Arc::clone(&length).into();
         assert!(outcome.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
-        list.stripe().end(&entry, false);
+        list.stripe().end(&entry, Cause::Done);
         assert_eq!(length.1.load(Ordering::Relaxed), 0);
     }
 

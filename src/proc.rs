@@ -1,5 +1,6 @@
 //! What a reader sees of a task: a row of the list, taken at one moment.
 
+use std::fmt;
 use std::panic::Location;
 use std::time::{Duration, SystemTime};
 
@@ -48,6 +49,10 @@ pub struct Proc {
     pub killing: Option<Killing>,
     /// How it ended; `None` while it is running.
     pub outcome: Option<Outcome>,
+    /// A word on how it ended: `abandoned` if its [`run`](crate::Handle::run) was dropped before it
+    /// was ready (also while the task is still listed), `unwound by the kill of outer`,
+    /// `38 kill points after it saw the kill`.
+    pub note: Option<String>,
 }
 
 /// A status and when it was entered.
@@ -75,13 +80,31 @@ pub struct Killing {
 
 /// How a task ended.
 #[non_exhaustive]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// By itself, even if somebody asked for its death: it never saw the kill.
     Ended,
     /// By a kill: one of its kill points, [`run`](crate::Handle::run) or
     /// [`killed`](crate::Handle::killed) reported it before the end.
     Killed,
-    /// Its guard was dropped while its thread was panicking.
-    Aborted,
+    /// Its guard was dropped while its thread was panicking. The unwinding of another task's
+    /// kill is no panic.
+    Panicked,
+}
+
+impl Outcome {
+    /// `ended`, `killed` or `panicked`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Ended => "ended",
+            Outcome::Killed => "killed",
+            Outcome::Panicked => "panicked",
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
 }

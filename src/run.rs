@@ -1,50 +1,19 @@
-//! Run: a kill that reaches async code where it is parked. Adds `Handle::{run, killed}`.
+//! Run: a kill that reaches async code where it is parked. Adds `Handle::run`.
 
-use std::panic::{self, Location};
+use std::fmt;
+use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::thread;
 
 use pin_project_lite::pin_project;
-use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use crate::killed::{Killed, catch};
+use crate::entry::{Awaited, Entry};
+use crate::killed::{self, Killed, catch};
 use crate::task::Handle;
+use crate::wait::Waiting;
 
 impl Handle {
-    /// Resolves when this task is killed: for a `select!` of one's own.
-    ///
-    /// After the end of the task it waits for ever.
-    ///
-    /// # Cancel safety
-    ///
-    /// Nothing is lost by dropping it: the next call sees the same kill.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() {
-    /// let list = pm::ProcList::new();
-    /// let task = list.start("conn1");
-    /// list.kill("conn1", "maintenance").unwrap();
-    /// tokio::select! {
-    ///     killed = task.killed() => assert_eq!(killed.message(), "maintenance"),
-    ///     () = std::future::pending() => {}
-    /// }
-    /// # }
-    /// ```
-    #[track_caller]
-    pub fn killed(&self) -> impl Future<Output = Killed> + use<> {
-        let Handle { entry } = self.clone();
-        let location = Location::caller();
-        async move {
-            entry.wakeup().cancelled().await;
-            match entry.kill_point(location) {
-                Some(killed) => killed,
-                // It ended between the kill and this poll.
-                None => std::future::pending().await,
-            }
-        }
-    }
-
     /// Runs `future` as the work of this task: a kill ends it wherever it is,
     /// also while it is parked at an await.
     ///
@@ -57,11 +26,33 @@ impl Handle {
     ///
     /// # Errors
     ///
-    /// [`Killed`] as soon as somebody kills the task.
+    /// [`Killed`] as soon as somebody kills the task, also if it has ended since.
     ///
     /// # Cancel safety
     ///
-    /// As cancel safe as `future`.
+    /// As cancel safe as `future`. A task whose `run` is dropped before it is ready, by a timeout
+    /// or because a client went away, has the note `abandoned` when it ends, unless it goes on: see
+    /// [`Proc::note`](crate::Proc::note).
+    ///
+    /// # What it cannot do
+    ///
+    /// - A future that is always ready does not park, so nothing looks: use
+    ///   [`check`](Self::check) in such a loop.
+    /// - A kill drops `future` at an await, also in the middle of a reply: what has been written
+    ///   is half a message. Close the connection.
+    /// - What `future` has spawned elsewhere runs on. Hand it a [`Handle`] and let it `run` too.
+    /// - `tokio::spawn(list.start("job").run(work()))` ends the task at once, because the guard is
+    ///   dropped at the end of the statement. Move it along:
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let list = pm::ProcList::new();
+    /// # async fn work() {}
+    /// let task = list.start("job");
+    /// tokio::spawn(async move { task.run(work()).await }).await.unwrap().unwrap();
+    /// # }
+    /// ```
     ///
     /// # Examples
     ///
@@ -77,24 +68,57 @@ impl Handle {
     /// assert_eq!(result.unwrap_err().to_string(), r#"process killed: "too slow""#);
     /// # }
     /// ```
+    ///
+    /// A helper that hands on its work is killed with the task:
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let list = pm::ProcList::new();
+    /// let task = list.start("req1");
+    /// let handle = task.handle();
+    /// let helper = tokio::spawn(async move { handle.run(std::future::pending::<()>()).await });
+    /// list.kill("req1", "too slow").unwrap();
+    /// drop(task);
+    /// assert!(helper.await.unwrap().is_err()); // although the guard was gone when it looked
+    /// # }
+    /// ```
     #[track_caller]
-    pub fn run<F: Future>(&self, future: F) -> impl Future<Output = Result<F::Output, Killed>> + use<F> {
-        let location = Location::caller();
-        Run { task: self.clone(), location, wakeup: None, ended: false, future: Some(future) }
+    pub fn run<F: Future>(&self, future: F) -> Run<F> {
+        Run { waiting: Waiting::new(&self.entry), location: Location::caller(), is_over: false, future: Some(future) }
     }
 }
 
 pin_project! {
-    struct Run<F> {
-        task: Handle,
+    /// The future of [`Handle::run`].
+    #[must_use = "futures do nothing unless they are polled"]
+    pub struct Run<F> {
+        waiting: Waiting,
         location: &'static Location<'static>,
-        // None before the first poll that does not finish, and when the task has ended.
-        #[pin]
-        wakeup: Option<WaitForCancellationFutureOwned>,
-        ended: bool,
+        // It has returned, or a panic came out of it.
+        is_over: bool,
         // None when it has returned.
         #[pin]
         future: Option<F>,
+    }
+
+    impl<F> PinnedDrop for Run<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            if this.future.is_none() {
+                return;
+            }
+            let entry = &this.waiting.entry;
+            let is_abandoned = !*this.is_over && !thread::panicking() && killed::in_progress().is_none();
+            // Before, because the guard may be inside; after, because destructors may report.
+            if is_abandoned {
+                entry.abandon();
+            }
+            let _its_own_kill = stop_unwinding(entry, || this.future.set(None));
+            if is_abandoned {
+                entry.abandon();
+            }
+        }
     }
 }
 
@@ -102,52 +126,58 @@ impl<F: Future> Future for Run<F> {
     type Output = Result<F::Output, Killed>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.as_mut().poll_future(cx).map(|result| {
-            // Its destructors may have kill points of their own.
-            let (task, mut future) = (self.task.clone(), self.project().future);
-            let dropped = task.stop_unwinding(|| future.set(None));
-            result.and_then(|output| dropped.map(|()| output))
-        })
-    }
-}
-
-impl<F: Future> Run<F> {
-    fn poll_future(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<F::Output, Killed>> {
-        let mut this = self.project();
-        let Some(future) = this.future.as_pin_mut() else {
+        killed::clear_mark();
+        let mut this = self.as_mut().project();
+        let Some(future) = this.future.as_mut().as_pin_mut() else {
             panic!("`run` polled after it returned");
         };
-        if let Some(killed) = this.task.entry.kill_point(this.location) {
-            return Poll::Ready(Err(killed));
+        let entry = &this.waiting.entry;
+        entry.runs();
+        if let Some(killed) = entry.look_for_kill(this.location) {
+            return Poll::Ready(self.finish(Err(killed)));
         }
-        match this.task.stop_unwinding(|| future.poll(cx)) {
-            Ok(Poll::Ready(output)) => return Poll::Ready(Ok(output)),
-            Ok(Poll::Pending) => {}
-            Err(killed) => return Poll::Ready(Err(killed)),
+        *this.is_over = true;
+        match stop_unwinding(entry, || future.poll(cx)) {
+            Ok(Poll::Ready(output)) => return Poll::Ready(self.finish(Ok(output))),
+            Ok(Poll::Pending) => *this.is_over = false,
+            Err(killed) => return Poll::Ready(self.finish(Err(killed))),
         }
-        if this.wakeup.is_none() && !*this.ended {
-            this.wakeup.set(Some(this.task.entry.wakeup().cancelled_owned()));
-        }
-        if let Some(wakeup) = this.wakeup.as_mut().as_pin_mut()
-            && wakeup.poll(cx).is_ready()
+        if this.waiting.has_come(Awaited::Kill, cx)
+            && let Some(killed) = this.waiting.entry.look_for_kill(this.location)
         {
-            if let Some(killed) = this.task.entry.kill_point(this.location) {
-                return Poll::Ready(Err(killed));
-            }
-            // The kill came, and then the end: nobody will ask for it again.
-            this.wakeup.set(None);
-            *this.ended = true;
+            return Poll::Ready(self.finish(Err(killed)));
         }
         Poll::Pending
     }
 }
 
-impl Handle {
-    /// Calls `f`, and stops the unwinding of a kill of this task there.
-    fn stop_unwinding<T>(&self, f: impl FnOnce() -> T) -> Result<T, Killed> {
-        catch(f).map_err(|killed| match self.entry.is_killed_by(&killed) {
-            true => killed,
-            false => panic::resume_unwind(Box::new(killed)),
-        })
+impl<F: Future> Run<F> {
+    /// Drops the future, whose destructors, and those of its output, may have kill points.
+    fn finish(self: Pin<&mut Self>, result: Result<F::Output, Killed>) -> Result<F::Output, Killed> {
+        let mut this = self.project();
+        *this.is_over = true;
+        let entry = &this.waiting.entry;
+        let dropped = match &result {
+            Ok(_) => stop_unwinding(entry, || this.future.set(None)),
+            Err(killed) => stop_unwinding(entry, || killed.dropping(|| this.future.set(None))),
+        };
+        match (result, dropped) {
+            (Ok(output), Err(killed)) => {
+                let _the_same = stop_unwinding(entry, || killed.dropping(|| drop(output)));
+                Err(killed)
+            }
+            (result, _) => result,
+        }
+    }
+}
+
+/// Calls `f`, and stops the unwinding of a kill of this task there.
+fn stop_unwinding<T>(entry: &Entry, f: impl FnOnce() -> T) -> Result<T, Killed> {
+    catch(f).map_err(|killed| if entry.is_killed_by(&killed) { killed } else { killed.unwind() })
+}
+
+impl<F> fmt::Debug for Run<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run").field("id", &self.waiting.entry.id()).finish_non_exhaustive()
     }
 }

@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::ops::Deref;
-use std::panic::{self, Location, RefUnwindSafe, UnwindSafe};
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::thread;
 
-use crate::entry::Entry;
-use crate::killed::Killed;
+use crate::entry::{Cause, Entry};
+use crate::killed::{self, Killed};
 use crate::limits;
 use crate::list::{ProcList, Stripe};
 use crate::proc::Proc;
@@ -46,7 +46,12 @@ use crate::proc::Proc;
 /// | returns `Result` | [`task.try_status("querying")?`](Handle::try_status), [`task.check()?`](Handle::check) | returns `Err(Killed)` |
 /// | does neither | [`task.status("querying")()`](Handle::status) | unwinds with `Killed` |
 ///
-/// After the end of a task its kill points do nothing.
+/// A kill that was accepted is reported by every kill point of every handle for ever, also after
+/// the end of the task: helpers may look only when its guard is gone. After an end without a kill
+/// they do nothing.
+///
+/// Drop the guard last: the row leaves the list with it. In a struct the fields are dropped in
+/// the order of their declaration, so it is the last one.
 #[must_use = "the task is done as soon as this guard is dropped"]
 pub struct Task {
     handle: Handle,
@@ -57,8 +62,8 @@ pub struct Task {
 
 /// A reference to a task, with all its verbs but the ending.
 ///
-/// Cheap to clone, and harmless to keep: after the task's end its verbs do
-/// nothing. See [`Task`] for which kill point to use where.
+/// Cheap to clone, and harmless to keep: after the task's end its verbs change
+/// nothing, and report a kill if there was one. Two are equal if they are of the same task. See [`Task`] for which kill point to use where.
 #[derive(Clone)]
 pub struct Handle {
     pub(crate) entry: Arc<Entry>,
@@ -96,9 +101,9 @@ impl ProcList {
     /// assert_eq!(list.get("req1").unwrap().status, "querying");
     /// ```
     #[track_caller]
-    pub fn status(&self, id: impl AsRef<str>, status: impl Into<Cow<'static, str>>) -> impl FnOnce() + 'static {
+    pub fn status<S: Into<Cow<'static, str>>>(&self, id: &str, status: S) -> impl FnOnce() + use<S> {
         let location = Location::caller();
-        let entry = self.find(id.as_ref());
+        let entry = self.find(id);
         if let Some(entry) = &entry {
             entry.set_status(status.into(), location);
         }
@@ -112,20 +117,60 @@ impl ProcList {
     /// Sets the status of the task that runs under `id`; no kill point. An
     /// unknown id is no error.
     #[track_caller]
-    pub fn set_status(&self, id: impl AsRef<str>, status: impl Into<Cow<'static, str>>) {
-        if let Some(entry) = self.find(id.as_ref()) {
+    pub fn set_status(&self, id: &str, status: impl Into<Cow<'static, str>>) {
+        if let Some(entry) = self.find(id) {
             entry.set_status(status.into(), Location::caller());
         }
+    }
+
+    /// Sets the status of the task that runs under `id`, and is a kill point for code that returns
+    /// `Result`: [`Handle::try_status`] for code that has only the id. In a program built with
+    /// `panic = "abort"` this and [`check`](Self::check) are the only kill points by id.
+    ///
+    /// An unknown id is no error, and no kill.
+    ///
+    /// # Errors
+    ///
+    /// [`Killed`] if the task has been killed.
+    ///
+    /// ```
+    /// let list = pm::ProcList::new();
+    /// let _task = list.start("req1");
+    /// list.try_status("req1", "querying")?;
+    /// list.kill("req1", "too slow").unwrap();
+    /// assert!(list.try_status("req1", "merging").is_err());
+    /// # Ok::<(), pm::Killed>(())
+    /// ```
+    #[track_caller]
+    pub fn try_status(&self, id: &str, status: impl Into<Cow<'static, str>>) -> Result<(), Killed> {
+        let location = Location::caller();
+        let Some(entry) = self.find(id) else { return Ok(()) };
+        entry.set_status(status.into(), location);
+        entry.kill_point(location).map_or(Ok(()), Err)
+    }
+
+    /// A kill point for the task that runs under `id`, which leaves its status alone. An unknown
+    /// id is no error, and no kill.
+    ///
+    /// # Errors
+    ///
+    /// [`Killed`] if the task has been killed.
+    #[track_caller]
+    pub fn check(&self, id: &str) -> Result<(), Killed> {
+        let location = Location::caller();
+        self.find(id).and_then(|entry| entry.kill_point(location)).map_or(Ok(()), Err)
     }
 
     /// Ends the task that runs under `id` and returns its last snapshot;
     /// `None` if there is none.
     ///
     /// For tasks whose guard was [detached](Task::detach). One that has a
-    /// guard ends too: its kill points do nothing from then on.
-    pub fn done(&self, id: impl AsRef<str>) -> Option<Proc> {
-        let entry = self.find(id.as_ref())?;
-        self.stripe().end(&entry, false).then(|| entry.proc(false))
+    /// guard ends too.
+    pub fn done(&self, id: &str) -> Option<Proc> {
+        let entry = self.find(id)?;
+        let proc = self.stripe().end(&entry, Cause::Done).then(|| entry.proc(false));
+        entry.forget_past();
+        proc
     }
 }
 
@@ -178,7 +223,11 @@ impl Task {
     /// If [`ProcList::done`] was first, this is the snapshot of that end.
     pub fn done(self) -> Proc {
         if let Some(list) = &self.list {
-            list.end(&self.entry, thread::panicking());
+            let cause = match cause_of_drop() {
+                Cause::Dropped => Cause::Done,
+                cause => cause,
+            };
+            list.end(&self.entry, cause);
         }
         self.entry.proc(false)
     }
@@ -188,6 +237,7 @@ impl Task {
     /// work that ends where no guard can be carried to, such as a callback.
     ///
     /// A task that nobody ends stays in the list for ever.
+    #[must_use = "only `done` with this id ends the task"]
     pub fn detach(mut self) -> String {
         self.list = None;
         self.id().to_string()
@@ -211,10 +261,20 @@ impl Deref for Task {
 impl Drop for Task {
     fn drop(&mut self) {
         if let Some(list) = &self.list {
-            list.end(&self.handle.entry, thread::panicking());
+            list.end(&self.handle.entry, cause_of_drop());
             // It is kept for a while, for `done`: without its history.
             self.handle.entry.forget_past();
         }
+    }
+}
+
+/// What drops a guard right now.
+#[inline]
+fn cause_of_drop() -> Cause {
+    match killed::in_progress() {
+        Some(killed) => Cause::Kill(killed),
+        None if thread::panicking() => Cause::Panic,
+        None => Cause::Dropped,
     }
 }
 
@@ -266,7 +326,7 @@ impl Handle {
     /// # Panics
     ///
     /// The closure unwinds with a [`Killed`] if the task has been killed, by
-    /// [`resume_unwind`](panic::resume_unwind): no panic hook runs, because a
+    /// [`resume_unwind`](std::panic::resume_unwind): no panic hook runs, because a
     /// kill is no bug. It does not while the thread is already panicking, nor
     /// in a program built with `panic = "abort"`, where it does nothing.
     ///
@@ -311,16 +371,46 @@ impl Handle {
             Some(killed) => Err(killed),
         }
     }
+
+    /// Whether a kill of this task has been accepted. It stays so after the end.
+    ///
+    /// A look that is no kill point: it does not make the kill seen, so it is for code that
+    /// watches and does not stop, such as metrics.
+    ///
+    /// ```
+    /// let list = pm::ProcList::new();
+    /// let task = list.start("req1");
+    /// list.kill("req1", "too slow").unwrap();
+    /// assert!(task.is_being_killed());
+    /// assert_eq!(task.done().outcome, Some(pm::Outcome::Ended)); // it never saw the kill
+    /// ```
+    pub fn is_being_killed(&self) -> bool {
+        self.entry.is_killed()
+    }
+
+    /// Whether the task has ended, killed or not.
+    pub fn is_ended(&self) -> bool {
+        self.entry.has_ended()
+    }
 }
+
+/// The same task.
+impl PartialEq for Handle {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.entry, &other.entry)
+    }
+}
+
+impl Eq for Handle {}
 
 fn unwind_if_killed(entry: &Entry, location: &'static Location<'static>) {
     // A second unwinding would abort the program, and with `panic = "abort"`
     // the first one would.
-    if !entry.is_kill_pending() || cfg!(panic = "abort") || thread::panicking() {
+    if cfg!(panic = "abort") || thread::panicking() {
         return;
     }
     if let Some(killed) = entry.kill_point(location) {
-        panic::resume_unwind(Box::new(killed));
+        killed.unwind();
     }
 }
 

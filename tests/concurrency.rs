@@ -43,12 +43,21 @@ fn work(list: &ProcList, worker: usize) -> usize {
                 list.done(task.id())
             }
         };
-        handle.check().expect("nothing happens after the end");
         let end = end.expect("nobody else ends it");
+        assert_eq!(handle.check().is_err(), end.killing.is_some(), "a kill is told for ever, and only a kill");
         assert_eq!(end.id, handle.id());
         kills += usize::from(end.killing.is_some());
     }
     kills
+}
+
+/// Tells the helpers to stop, also when an assertion fails.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[test]
@@ -66,12 +75,14 @@ fn every_accepted_kill_meets_one_end_and_the_list_is_empty() {
                 })
             })
             .collect();
+        // A worker that fails must not leave the helpers at it for ever.
+        let stops = StopOnDrop(&stop);
         let helpers: Vec<_> = (0..2)
             .map(|_| {
                 scope.spawn(|| {
                     while !stop.load(Ordering::Relaxed) {
                         for n in 0..7 {
-                            match list.kill(format!("id{n}"), "go") {
+                            match list.kill(&format!("id{n}"), "go") {
                                 Ok(()) => drop(accepted.fetch_add(1, Ordering::Relaxed)),
                                 Err(KillError::NoSuchProcess { .. } | KillError::AlreadyKilled { .. }) => {}
                                 Err(error) => panic!("{error}"),
@@ -85,7 +96,7 @@ fn every_accepted_kill_meets_one_end_and_the_list_is_empty() {
             })
             .collect();
         let seen: usize = workers.into_iter().map(|worker| worker.join().unwrap()).sum();
-        stop.store(true, Ordering::Relaxed);
+        drop(stops);
         helpers.into_iter().for_each(|helper| helper.join().unwrap());
         let accepted = accepted.load(Ordering::Relaxed);
         assert_eq!(seen, accepted);

@@ -20,7 +20,7 @@ fn the_free_functions_work_on_one_list() {
     let mut lines = BufReader::new(client).lines().map(Result::unwrap);
     assert!(lines.next().unwrap().starts_with("id "));
     assert!(lines.next().unwrap().starts_with("req1 "));
-    assert_eq!(lines.next().unwrap(), r#"killing req1 in "querying 7""#);
+    assert_eq!(lines.next().unwrap(), r#"killing req1 in "querying 7", 0.0s old"#);
     let killed = pm::catch(|| pm::status(&id, "rendering")()).unwrap_err();
     assert_eq!(killed.message(), "too slow");
     assert!(matches!(pm::kill(&id, ""), Err(pm::KillError::AlreadyKilled { .. })));

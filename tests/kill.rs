@@ -56,6 +56,55 @@ fn a_status_by_id_is_a_kill_point_that_outlives_the_id() {
 }
 
 #[test]
+fn a_closure_by_id_can_be_returned_from_where_the_id_was_made() {
+    fn kill_point(list: &ProcList, n: u32) -> impl FnOnce() + use<> {
+        let id = format!("job{n}");
+        list.status(&id, format!("step {n}"))
+    }
+    let list = ProcList::new();
+    let task = list.start("job7");
+    let point = kill_point(&list, 7);
+    list.kill("job7", "").unwrap();
+    assert_eq!(pm::catch(point).unwrap_err(), task.check().unwrap_err());
+}
+
+#[test]
+fn kill_points_by_id_return_the_kill_with_their_own_place() {
+    let (list, _task) = killed_task();
+    let killed = list.try_status("a", "querying").unwrap_err();
+    assert_eq!((killed.status(), killed.location().line()), ("querying", line!() - 1));
+    let killed = list.check("a").unwrap_err();
+    assert_eq!((killed.status(), killed.location().line()), ("querying", line!() - 1));
+    list.check("nobody").unwrap();
+    list.try_status("nobody", "x").unwrap();
+}
+
+#[test]
+fn the_same_task_and_the_same_kill_are_equal() {
+    let list = ProcList::new();
+    let (a, b) = (list.start("a"), list.start("b"));
+    assert!(a.handle() == *a && a.handle() != b.handle());
+    list.kill("a", "x").unwrap();
+    list.kill("b", "x").unwrap();
+    assert_eq!(a.check(), a.check());
+    assert_ne!(a.check(), b.check());
+    let names = [Outcome::Ended, Outcome::Killed, Outcome::Panicked].map(|outcome| outcome.to_string());
+    assert_eq!(names, ["ended", "killed", "panicked"]);
+}
+
+#[test]
+fn a_kill_is_an_io_error_that_is_not_tried_again() {
+    let (_list, task) = killed_task();
+    let copy = || -> std::io::Result<()> { Ok(task.check()?) };
+    let error = copy().unwrap_err();
+    assert_eq!(
+        (error.kind(), error.to_string().as_str()),
+        (std::io::ErrorKind::Other, r#"process killed: "too slow""#)
+    );
+    assert_eq!(error.downcast::<Killed>().unwrap().message(), "too slow");
+}
+
+#[test]
 fn try_status_and_check_return_the_kill_with_their_own_place() {
     let (_list, task) = killed_task();
     let killed = task.try_status("querying").unwrap_err();
@@ -93,7 +142,7 @@ fn a_task_that_never_saw_its_kill_has_ended_by_itself() {
 }
 
 #[test]
-fn a_task_that_panics_is_aborted_unless_it_saw_a_kill() {
+fn a_task_that_panics_has_panicked_unless_it_saw_a_kill() {
     let list = ProcList::new();
     let outcome = |see: bool| {
         let task = list.start("a");
@@ -117,7 +166,7 @@ fn a_task_that_panics_is_aborted_unless_it_saw_a_kill() {
         .unwrap_err();
         *ended.lock().unwrap()
     };
-    assert_eq!(outcome(false), Some(Outcome::Aborted));
+    assert_eq!(outcome(false), Some(Outcome::Panicked));
     assert_eq!(outcome(true), Some(Outcome::Killed));
 }
 
@@ -147,14 +196,278 @@ fn catch_lets_other_panics_and_results_through() {
 }
 
 #[test]
-fn after_the_end_kill_points_do_nothing() {
-    let (list, task) = killed_task();
-    let handle = task.handle();
-    drop(task);
+fn after_an_end_without_a_kill_kill_points_do_nothing() {
+    let list = ProcList::new();
+    let handle = list.start("a").handle();
     handle.check().unwrap();
     handle.try_status("late").unwrap();
     handle.status("late")();
     assert_eq!(list.kill("a", ""), Err(KillError::NoSuchProcess { id: "a".into() }));
+    assert!(handle.is_ended() && !handle.is_being_killed());
+}
+
+#[test]
+fn a_kill_reaches_every_holder_of_a_handle_also_when_the_guard_is_gone() {
+    let (list, task) = killed_task();
+    let handle = task.handle();
+    let by_id = list.status("a", "by id");
+    drop(task);
+    assert_eq!(handle.check().unwrap_err().message(), "too slow");
+    assert_eq!(handle.try_status("late").unwrap_err().message(), "too slow");
+    assert_eq!(pm::catch(|| handle.status("late")()).unwrap_err().message(), "too slow");
+    assert_eq!(pm::catch(by_id).unwrap_err().message(), "too slow");
+    assert!(handle.is_ended() && handle.is_being_killed());
+    assert_eq!(list.kill("a", ""), Err(KillError::NoSuchProcess { id: "a".into() }));
+}
+
+#[tokio::test]
+async fn helpers_that_look_after_the_end_are_killed_too() {
+    let list = ProcList::new();
+    let task = list.start("a");
+    let (parked, handle) = (task.handle(), task.handle());
+    let waiting = tokio::spawn(task.killed());
+    let running = tokio::spawn(async move { parked.run(pending::<()>()).await });
+    tokio::task::yield_now().await;
+    list.kill("a", "too slow").unwrap();
+    drop(task);
+    assert_eq!(soon(waiting).await.unwrap().message(), "too slow");
+    assert_eq!(soon(running).await.unwrap().unwrap_err().message(), "too slow");
+    // And one that has not even begun.
+    assert_eq!(soon(handle.run(pending::<()>())).await.unwrap_err().message(), "too slow");
+    assert_eq!(soon(handle.killed()).await.message(), "too slow");
+}
+
+#[test]
+fn no_helper_misses_a_kill_that_the_operator_was_told_of() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        for round in 0..200 {
+            let list = ProcList::new();
+            let task = list.start("parent");
+            let helpers: Vec<_> = (0..20)
+                .map(|_| {
+                    let handle = task.handle();
+                    tokio::spawn(async move { handle.run(pending::<()>()).await })
+                })
+                .collect();
+            let parent = tokio::spawn(async move { task.run(pending::<()>()).await });
+            if round % 2 == 0 {
+                tokio::task::yield_now().await;
+            }
+            list.kill("parent", "").unwrap();
+            soon(parent).await.unwrap().unwrap_err();
+            for helper in helpers {
+                soon(helper).await.unwrap().unwrap_err();
+            }
+        }
+    });
+}
+
+#[tokio::test]
+async fn an_end_is_told_killed_or_not_and_to_look_is_not_to_see() {
+    let list = ProcList::new();
+    let (a, b) = (list.start("a"), list.start("b"));
+    let helpers = [a.handle(), b.handle()];
+    let waiting = helpers.clone().map(|helper| tokio::spawn(helper.ended()));
+    tokio::task::yield_now().await;
+    list.kill("b", "").unwrap();
+    assert!(!helpers[0].is_being_killed() && helpers[1].is_being_killed());
+    assert!(helpers.iter().all(|helper| !helper.is_ended()));
+    drop(a);
+    assert_eq!(b.done().outcome, Some(Outcome::Ended), "nobody has seen the kill");
+    for waiting in waiting {
+        soon(waiting).await.unwrap();
+    }
+    soon(helpers[0].ended()).await;
+    assert!(list.is_empty() && helpers.iter().all(|helper| helper.is_ended()));
+}
+
+#[test]
+fn a_task_that_is_unwound_by_the_kill_of_another_has_ended() {
+    let list = ProcList::new();
+    let outer = list.start("outer");
+    list.kill("outer", "too slow").unwrap();
+    let handle = outer.handle();
+    let mut inner = None;
+    let killed = pm::catch(|| {
+        let _guard = Last(Some(list.start("inner")), &mut inner);
+        outer.status("merging")();
+    });
+    assert!(killed.is_err());
+    let inner = inner.unwrap();
+    assert_eq!((inner.outcome, inner.note.as_deref()), (Some(Outcome::Ended), Some("unwound by the kill of outer")));
+    let outer = outer.done();
+    assert_eq!((outer.outcome, outer.note), (Some(Outcome::Killed), None));
+
+    // A panic after a kill that somebody else has caught is a panic.
+    let mut victim = None;
+    catch_unwind(AssertUnwindSafe(|| handle.status("late")())).unwrap_err();
+    catch_unwind(AssertUnwindSafe(|| {
+        let _guard = Last(Some(list.start("victim")), &mut victim);
+        panic::resume_unwind(Box::new("a bug"));
+    }))
+    .unwrap_err();
+    assert_eq!(victim.unwrap().outcome, Some(Outcome::Panicked));
+}
+
+/// Ends its task when it is dropped, and keeps the last snapshot.
+struct Last<'a>(Option<Task>, &'a mut Option<pm::Proc>);
+
+impl Drop for Last<'_> {
+    fn drop(&mut self) {
+        *self.1 = self.0.take().map(Task::done);
+    }
+}
+
+#[tokio::test]
+async fn async_tasks_below_one_that_is_killed_end_as_those_on_threads_do() {
+    let list = ProcList::new();
+    let outer = list.start("outer");
+    let handle = outer.handle();
+    let ends = Arc::new(Mutex::new(Vec::new()));
+    struct Told(Option<Task>, Arc<Mutex<Vec<pm::Proc>>>);
+    impl Drop for Told {
+        fn drop(&mut self) {
+            self.1.lock().unwrap().push(self.0.take().unwrap().done());
+        }
+    }
+    for parks in [true, false] {
+        let inner = Told(Some(list.start("inner")), Arc::clone(&ends));
+        let (outer, killer) = (list.start("outer"), list.clone());
+        let victim = outer.handle();
+        let result = outer
+            .run(async move {
+                let _inner = inner;
+                killer.kill(victim.id(), "").unwrap();
+                if parks {
+                    pending::<()>().await;
+                }
+                victim.status("merging")();
+            })
+            .await;
+        result.unwrap_err();
+    }
+    let ends = ends.lock().unwrap();
+    assert_eq!(ends.len(), 2);
+    for end in ends.iter() {
+        let note = end.note.as_deref().unwrap();
+        assert_eq!((end.outcome, note), (Some(Outcome::Ended), "unwound by the kill of outer+2"));
+    }
+    assert!(!handle.is_being_killed());
+}
+
+#[test]
+fn kill_points_that_a_task_passes_after_it_saw_its_kill_are_counted() {
+    let (_list, task) = killed_task();
+    for row in 0..40 {
+        let _ignored = task.try_status(format!("row {row}"));
+    }
+    task.set_status("rollback");
+    let end = task.done();
+    assert_eq!(
+        (end.outcome, end.note.as_deref()),
+        (Some(Outcome::Killed), Some("39 kill points after it saw the kill"))
+    );
+    let (_list, task) = killed_task();
+    task.check().unwrap_err();
+    assert_eq!(task.done().note, None);
+    let (_list, task) = killed_task();
+    let (mut end, handle) = (None, task.handle());
+    catch_unwind(AssertUnwindSafe(|| {
+        struct CleansUp(pm::Handle);
+        impl Drop for CleansUp {
+            fn drop(&mut self) {
+                self.0.check().unwrap_err();
+                self.0.try_status("rollback").unwrap_err();
+            }
+        }
+        let _last = Last(Some(task), &mut end);
+        let _cleans_up = CleansUp(handle.clone());
+        handle.status("merging")();
+    }))
+    .unwrap_err();
+    assert_eq!(end.unwrap().note, None, "what is done while unwinding is cleaning up");
+}
+
+#[tokio::test]
+async fn work_that_is_given_up_is_abandoned_unless_the_task_goes_on() {
+    let list = ProcList::new();
+    let abandon = async |id: &str| {
+        let task = list.start(id);
+        let given_up = tokio::time::timeout(std::time::Duration::ZERO, task.run(pending::<()>())).await;
+        given_up.unwrap_err();
+        task
+    };
+    let task = abandon("shown").await;
+    assert_eq!(list.get("shown").unwrap().note.as_deref(), Some("abandoned"));
+    let handle = task.handle();
+    task.set_status("goes on");
+    assert_eq!(list.get("shown").unwrap().note, None);
+    drop(task);
+    assert!(handle.is_ended());
+
+    // What becomes of each is seen by `done` at the port: see tests/list.rs and the session.
+    for goes_on in [
+        |task: &Task| task.set_status("x"),
+        |task: &Task| task.set_col("x", 1),
+        |task: &Task| task.check().unwrap(),
+        |task: &Task| task.status("x")(),
+    ] {
+        let task = abandon("a").await;
+        goes_on(&task);
+        assert_eq!(list.get("a").unwrap().note, None);
+    }
+    let task = abandon("b").await;
+    task.run(async {}).await.unwrap();
+    assert_eq!(list.get("b").unwrap().note, None);
+    assert_eq!(abandon("c").await.done().note, None, "it was ended on purpose");
+
+    // An abort drops the guard with the run: the row is gone, its end is remembered.
+    let task = list.start("aborted");
+    let handle = task.handle();
+    let aborted = tokio::spawn(async move { task.run(pending::<()>()).await });
+    tokio::task::yield_now().await;
+    aborted.abort();
+    aborted.await.unwrap_err();
+    assert!(handle.is_ended());
+}
+
+/// Has a kill point in its destructor, as code that reports what it does.
+struct Reports(pm::Handle);
+
+impl Drop for Reports {
+    fn drop(&mut self) {
+        self.0.status("closing")();
+    }
+}
+
+#[tokio::test]
+async fn the_unwinding_of_a_kill_never_leaves_run() {
+    let list = ProcList::new();
+    let task = list.start("a");
+    // A future that is dropped after its first poll.
+    let reports = Reports(task.handle());
+    let mut run = Box::pin(task.run(async move {
+        let _reports = reports;
+        pending::<()>().await;
+    }));
+    assert!(futures_util::poll!(&mut run).is_pending());
+    list.kill("a", "too slow").unwrap();
+    drop(run);
+    assert_eq!(task.check().unwrap_err().message(), "too slow");
+
+    // The output of one that is ready, which nobody will get.
+    let task = list.start("b");
+    let (handle, inside, output) = (task.handle(), Reports(task.handle()), Reports(task.handle()));
+    let killer = list.clone();
+    let result = handle
+        .run(async move {
+            let _inside = inside;
+            killer.kill("b", "too slow").unwrap();
+            output
+        })
+        .await;
+    assert_eq!(result.map(|_| ()).unwrap_err().message(), "too slow");
 }
 
 #[test]
@@ -343,7 +656,6 @@ async fn a_run_whose_task_ends_goes_on() {
     let running = task.run(resumed);
     tokio::pin!(running);
     assert!(futures_util::poll!(running.as_mut()).is_pending());
-    list.kill("a", "").unwrap();
     list.done("a").unwrap();
     assert!(futures_util::poll!(running.as_mut()).is_pending());
     resume.send(7).unwrap();
@@ -366,14 +678,15 @@ async fn killed_resolves_for_all_who_wait_before_and_after_the_kill() {
 }
 
 #[tokio::test]
-async fn killed_waits_for_ever_after_the_end() {
-    let (_list, task) = killed_task();
+async fn killed_waits_for_ever_after_an_end_without_a_kill() {
+    let list = ProcList::new();
+    let task = list.start("a");
     let handle = task.handle();
-    let before = handle.killed();
+    let mut before = handle.killed();
+    assert!(futures_util::poll!(&mut before).is_pending());
     drop(task);
-    for waiting in [before, handle.killed()] {
-        tokio::pin!(waiting);
-        assert!(futures_util::poll!(waiting).is_pending());
+    for mut waiting in [before, handle.killed()] {
+        assert!(futures_util::poll!(&mut waiting).is_pending());
     }
 }
 

@@ -62,7 +62,7 @@ fn a_detached_task_runs_until_it_is_done_by_id() {
     list.set_status(&id, "waiting for a callback");
     let end = list.done(&id).unwrap();
     assert_eq!((end.status.as_str(), end.outcome), ("waiting for a callback", Some(Outcome::Ended)));
-    assert!(list.done(id).is_none());
+    assert!(list.done(&id).is_none());
     drop(taken);
 }
 

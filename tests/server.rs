@@ -109,7 +109,7 @@ fn a_list_served_from_its_own_thread_answers_while_the_runtime_is_blocked() {
         assert!(client.line().starts_with("id "));
         assert!(client.line().starts_with("a "));
         client.types("kill a\n");
-        assert_eq!(client.line(), r#"killing a in "init""#);
+        assert_eq!(client.line(), r#"killing a in "init", 0.0s old"#);
         task.check().unwrap_err();
     });
 }
@@ -130,7 +130,7 @@ fn a_runtime_whose_blocking_threads_are_all_busy_shows_a_large_table_and_kills()
     for _ in 0..1000 {
         assert!(client.line().starts_with('t'));
     }
-    assert_eq!(client.line(), r#"killing t7 in "init""#);
+    assert_eq!(client.line(), r#"killing t7 in "init", 0.0s old"#);
     assert_eq!(tasks[7].check().unwrap_err().message(), "too slow");
     drop(free);
 }
@@ -228,7 +228,7 @@ fn a_half_closed_client_is_answered_to_the_end() {
     client.0.get_mut().shutdown(Shutdown::Write).unwrap();
     assert_eq!((client.line().starts_with("id "), client.line().starts_with("a ")), (true, true));
     assert_eq!(client.line(), "no such process 'b'");
-    assert_eq!(client.line(), r#"killing a in "init""#);
+    assert_eq!(client.line(), r#"killing a in "init", 0.0s old"#);
     task.check().unwrap_err();
     drop(task);
     let rest: Vec<_> = client.0.lines().map(Result::unwrap).collect();

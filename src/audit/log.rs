@@ -26,7 +26,7 @@ impl Log {
         let mut following = self.following.lock().unwrap_or_else(PoisonError::into_inner);
         while following.try_join_next().is_some() {}
         following.spawn(async move {
-            let ending = kill.ending.wait().await;
+            let ending = kill.wait().await;
             let (by, outcome) = (kill.by.as_deref().unwrap_or_default(), audit::name(ending.outcome));
             tracing::info!(
                 target: "pm::audit",

@@ -10,7 +10,7 @@ use tokio::time;
 
 use crate::entry::{Entry, Verdict};
 use crate::escape;
-use crate::killed::{Ending, Kill, KillError};
+use crate::killed::{self, Ending, Kill, KillError};
 use crate::list::ProcList;
 use crate::proc::Outcome;
 
@@ -89,7 +89,10 @@ impl Kills {
         let Some(entry) = escape::parse_id(name).and_then(|id| self.list.find(&id)) else { return nobody() };
         match entry.kill(message, Some(Arc::clone(&self.by))) {
             Verdict::Killing(kill, status) => {
-                let reply = format!("killing {} in {}", escape::id(&kill.id), escape::quoted_cell(&status));
+                // An id may be another task's by now: its age tells.
+                let old = kill.at.saturating_duration_since(entry.started()).as_secs_f64();
+                let (id, status) = (escape::id(&kill.id), escape::quoted_cell(&status));
+                let reply = format!("killing {id} in {status}, {old:.1}s old");
                 self.list.audit().record(&kill);
                 self.follow(&entry, kill, None);
                 reply + no_unwinding()
@@ -161,7 +164,7 @@ impl Kills {
         }
         let watched = Arc::clone(&kill);
         self.signs.push(Box::pin(async move {
-            match time::timeout(OVERDUE, watched.ending.wait()).await.is_ok() {
+            match time::timeout(OVERDUE, watched.wait()).await.is_ok() {
                 true => Sign::Ended(watched),
                 false => Sign::Overdue(watched),
             }
@@ -184,7 +187,7 @@ impl Kills {
             let Some(sign) = self.signs.next().await else { return std::future::pending().await };
             let (Sign::Ended(kill) | Sign::Overdue(kill)) = &sign;
             let Some(at) = self.find(kill) else { continue };
-            match (&sign, kill.ending.get()) {
+            match (&sign, kill.ending()) {
                 (_, Some(ending)) => {
                     let victim = self.open.swap_remove(at);
                     return self.tell_end(&victim, ending);
@@ -193,7 +196,7 @@ impl Kills {
                 (Sign::Overdue(kill), None) => {
                     let watched = Arc::clone(kill);
                     self.signs.push(Box::pin(async move {
-                        watched.ending.wait().await;
+                        watched.wait().await;
                         Sign::Ended(watched)
                     }));
                     self.open[at].overdue = true;
@@ -208,7 +211,7 @@ impl Kills {
         self.tally(victim, |tally| match ending.outcome {
             Outcome::Killed => tally.killed += 1,
             Outcome::Ended => tally.ended += 1,
-            Outcome::Aborted => tally.panicked += 1,
+            Outcome::Panicked => tally.panicked += 1,
         });
         self.with_sums(ended(&victim.kill, ending))
     }
@@ -235,7 +238,7 @@ impl Kills {
     pub(crate) fn give_up(&mut self) -> Option<String> {
         self.signs.clear();
         let victim = self.open.pop()?;
-        let news = match victim.kill.ending.get() {
+        let news = match victim.kill.ending() {
             Some(ending) => self.tell_end(&victim, ending),
             None => {
                 self.tally(&victim, |tally| tally.running += 1);
@@ -278,10 +281,11 @@ fn ended(kill: &Kill, ending: &Ending) -> String {
     match ending.outcome {
         Outcome::Killed => {
             let seconds = ending.after.as_secs_f64();
-            format!("killed {id} after {seconds:.1}s in {}", escape::quoted_cell(&ending.status))
+            let told = format!("killed {id} after {seconds:.1}s in {}", escape::quoted_cell(&ending.status));
+            if ending.passed > 0 { format!("{told}, {}", killed::passed(ending.passed)) } else { told }
         }
         Outcome::Ended => format!("{id} ended by itself before the kill reached it"),
-        Outcome::Aborted => format!("{id} panicked before the kill reached it"),
+        Outcome::Panicked => format!("{id} panicked before the kill reached it"),
     }
 }
 
@@ -290,10 +294,13 @@ fn overdue(victim: &Victim) -> String {
     let (id, status) = (escape::id(victim.entry.id()), escape::quoted_cell(&status));
     // Longer, for who was not the first to ask.
     let seconds = victim.kill.at.elapsed().max(OVERDUE).as_secs();
+    // What has only `status(..)()` has no kill point there.
+    let stops = match cfg!(panic = "abort") {
+        false => "it stops at its next kill point",
+        true => "built with panic=abort, it stops at its next try_status, check or run, if it has one",
+    };
     match seen {
-        false => {
-            format!("{id} is still running {seconds}s after the kill, in {status}: it stops at its next kill point")
-        }
+        false => format!("{id} is still running {seconds}s after the kill, in {status}: {stops}"),
         true => format!("{id} saw the kill and is still cleaning up after {seconds}s, in {status}"),
     }
 }

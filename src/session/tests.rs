@@ -148,7 +148,7 @@ async fn kill_proc2() -> (ProcList, Task, Client) {
     let mut client = connect(&list);
     client.first_frame(1).await;
     client.types("kill proc2 houston, we have a problem\n").await;
-    client.reads(r#"killing proc2 in "sorting""#).await;
+    client.reads(r#"killing proc2 in "sorting", 0.0s old"#).await;
     (list, task, client)
 }
 
@@ -167,6 +167,36 @@ async fn a_task_that_ends_before_it_sees_the_kill_ended_by_itself() {
     let (_list, task, mut client) = kill_proc2().await;
     drop(task);
     client.reads("proc2 ended by itself before the kill reached it").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_saw_its_kill_and_went_on_is_told_apart() {
+    let (_list, task, mut client) = kill_proc2().await;
+    for row in 0..40 {
+        let _ignored = task.try_status(format!("row {row}"));
+    }
+    drop(task);
+    client.reads(r#"killed proc2 after 0.0s in "row 39", 39 kill points after it saw the kill"#).await;
+    client.types("audit\ndone\n").await;
+    client.reads_up_to("killed after 0.0s, 39 kill points after it saw the kill").await;
+    client.reads_up_to("39 kill points after it saw the kill  houston, we have a problem").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_that_was_given_up_says_so_in_json_show_and_done() {
+    let list = ProcList::new();
+    let (gone, kept) = (list.start("gone"), list.start("kept"));
+    for task in [&gone, &kept] {
+        time::timeout(SECOND, task.run(std::future::pending::<()>())).await.expect_err("it never ends");
+    }
+    drop(gone);
+    let mut client = connect(&list);
+    client.first_frame(1).await;
+    client.types("json\nshow kept\ndone\n").await;
+    client.reads_up_to(r#","note":"abandoned","cols":{}}"#).await;
+    client.reads_up_to("note: abandoned").await;
+    client.reads_up_to("outcome  note").await;
+    client.reads_up_to("ended    abandoned").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -244,7 +274,7 @@ async fn an_id_with_blanks_is_killed_by_the_name_in_the_table() {
     assert_eq!(names, [r"nightly\x20job", "nightly", r"\x40x", r"\x77here"]);
     for name in names {
         client.types(&format!("kill {name} go\n")).await;
-        client.reads(&format!(r#"killing {name} in "init""#)).await;
+        client.reads(&format!(r#"killing {name} in "init", 0.0s old"#)).await;
     }
 }
 
@@ -338,7 +368,7 @@ async fn a_name_that_is_too_long_for_an_id_means_nobody() {
     client.reads(&format!("no such process '{}…'", "x".repeat(79))).await;
     task.check().expect("nobody killed it");
     client.types(&format!("kill {}\n", task.id())).await;
-    client.reads(&format!(r#"killing {} in "init""#, task.id())).await;
+    client.reads(&format!(r#"killing {} in "init", 0.0s old"#, task.id())).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -462,7 +492,7 @@ async fn a_first_frame_that_is_late_keeps_nobody_from_a_kill() {
     let rendering = service.frames.hold().await;
     let mut client = connect_through(1 << 20, &service);
     client.types("kill a\nkill b\n").await;
-    client.reads(r#"killing a in "init""#).await;
+    client.reads(r#"killing a in "init", 0.0s old"#).await;
     client.reads("no such process 'b'").await;
     assert_eq!(client.now(), SECOND);
     task.check().expect_err("was killed");
@@ -564,7 +594,7 @@ async fn more_kills_than_anybody_watches_are_refused() {
     }
     for n in 0..1024 {
         client.types(&format!("kill t{n}\n")).await;
-        client.reads(&format!(r#"killing t{n} in "init""#)).await;
+        client.reads(&format!(r#"killing t{n} in "init", 0.0s old"#)).await;
     }
     client.types("kill t1024\n").await;
     client.reads("too many kills: 1024 outcomes are awaited, try again after the next").await;
@@ -668,7 +698,10 @@ async fn questions_are_answered_in_order_and_by_is_a_frame() {
     client.reads_up_to("  init").await;
     for _ in ["done", "slow"] {
         let header = client.line().await.expect("a header");
-        assert!(header.split_whitespace().eq("id status time ago outcome method uri message".split(' ')), "{header}");
+        assert!(
+            header.split_whitespace().eq("id status time ago outcome method uri note message".split(' ')),
+            "{header}"
+        );
         assert!(client.line().await.expect("a row").starts_with("t19  init "));
     }
     client.reads("running           19").await;
@@ -778,7 +811,7 @@ async fn every_member_of_a_set_has_one_outcome_and_those_that_stay_are_counted_a
     let mut client = connect(&list);
     client.first_frame(4).await;
     client.types("kill c first\nkill where status=init\n").await;
-    client.reads(r#"killing c in "init""#).await;
+    client.reads(r#"killing c in "init", 0.0s old"#).await;
     let token = token(&mut client).await;
     client.types(&format!("kill {token}\nquit\n")).await;
     client.reads("killing 2 of 4").await;
@@ -888,7 +921,7 @@ async fn a_token_lets_in_and_a_better_one_raises() {
     assert!(client.line().await.expect("a row").ends_with("  8e2b"));
     client.types("auth look\nkill a\n").await;
     client.reads("you may see and kill").await;
-    client.reads(r#"killing a in "init""#).await;
+    client.reads(r#"killing a in "init", 0.0s old"#).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -41,6 +41,9 @@ fn text(proc: &Proc) -> String {
         let (since, message) = (seconds(killing.since), escape::quoted(&killing.message));
         line(format_args!("being killed for {since} s by {}: {message}", escape::plain(by)));
     }
+    if let Some(note) = &proc.note {
+        line(format_args!("note: {}", escape::plain(note)));
+    }
     if !proc.cols.is_empty() {
         let mut columns = Grid::new(["column", "value"]);
         for (name, value) in &proc.cols {

@@ -41,24 +41,26 @@ fn render(list: &ProcList, entries: &[Arc<Entry>], reveal: bool) -> String {
     let columns: Vec<Field> = Fields::of(list, reveal).columns().collect();
     let mut header: Vec<String> = ["id", "status", ">time", ">ago", "outcome"].map(String::from).into();
     header.extend(columns.iter().map(|column| escape::echo(column.name()).to_string()));
-    header.push("message".to_string());
+    header.extend(["note", "message"].map(String::from));
     let mut grid = Grid::new(header.iter().map(String::as_str));
     for entry in entries {
-        let (mut row, cells) = entry.look_back(|facts| {
+        let (mut row, cells, note) = entry.look_back(|facts| {
             let ago = ended(facts).map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
-            let (outcome, message) = match (facts.end, facts.kill) {
-                (Some((Outcome::Killed, _)), Some(kill)) => ("killed", kill.message.clone()),
-                (Some((Outcome::Aborted, _)), _) => ("aborted", String::new()),
-                _ => ("ended", String::new()),
+            let outcome = facts.end.map_or(Outcome::Ended, |(outcome, _)| outcome);
+            let message = match (outcome, facts.kill) {
+                (Outcome::Killed, Some(kill)) => kill.message.clone(),
+                _ => String::new(),
             };
+            let note = facts.note.clone();
             let fixed = [facts.status().to_string(), seconds(ran(facts)), seconds(ago), outcome.to_string(), message];
             let cells: Vec<String> = columns.iter().map(|column| text(column, facts, now, reveal)).collect();
-            (fixed, cells)
+            (fixed, cells, note)
         });
         let message = std::mem::take(&mut row[4]);
         let mut shown = vec![escape::id(entry.id()).to_string(), escape::echo(&row[0]).to_string()];
         shown.extend(row[1..4].iter().cloned());
         shown.extend(cells.iter().map(|cell| escape::echo(cell).to_string()));
+        shown.push(escape::echo(&note.text().unwrap_or_default()).to_string());
         shown.push(escape::plain(&message).to_string());
         grid.push(shown);
     }
@@ -98,8 +100,8 @@ mod tests {
         .expect_err("it panicked");
         let text = done(&list, 20, true);
         let lines: Vec<_> = text.lines().map(words).collect();
-        assert_eq!(lines[0], ["id", "status", "time", "ago", "outcome", "uri", "token", "message"]);
-        assert_eq!((lines[1][0], &lines[1][4..]), ("c", &["aborted", "/c", "8e2b"][..]));
+        assert_eq!(lines[0], ["id", "status", "time", "ago", "outcome", "uri", "token", "note", "message"]);
+        assert_eq!((lines[1][0], &lines[1][4..]), ("c", &["panicked", "/c", "8e2b"][..]));
         assert_eq!((lines[2][0], &lines[2][4..]), ("b", &["killed", "/b", "8e2b", "too", "slow"][..]));
         assert_eq!((&lines[3][..2], lines[3][4]), (&["a", "merging"][..], "ended"));
         assert!(!done(&list, 20, false).contains("token") && !slow(&list, 20, false).contains("8e2b"));

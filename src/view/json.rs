@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Instant;
 
 use crate::duration;
-use crate::entry::Facts;
+use crate::entry::{Facts, Note};
 use crate::escape::{self, Form};
 use crate::list::ProcList;
 use crate::view::{Selection, View};
@@ -29,6 +29,7 @@ struct Object {
     status: String,
     times: [std::time::Duration; 2],
     killing: Option<(std::time::Duration, String, Option<String>)>,
+    note: Note,
     columns: Vec<(String, String)>,
 }
 
@@ -43,6 +44,7 @@ impl Object {
                 let since = now.saturating_duration_since(kill.at);
                 (since, kill.message.clone(), kill.by.as_deref().map(str::to_string))
             }),
+            note: facts.note.clone(),
             columns: columns.map(|(name, value)| (name.to_string(), value.to_string())).collect(),
         }
     }
@@ -66,6 +68,11 @@ impl Object {
                 escape::push(text, by, Form::Json, usize::MAX);
             }
             text.push_str(r#""}"#);
+        }
+        if let Some(note) = self.note.text() {
+            text.push_str(r#","note":""#);
+            escape::push(text, &note, Form::Json, usize::MAX);
+            text.push('"');
         }
         text.push_str(r#","cols":{"#);
         for (n, (name, value)) in self.columns.iter().enumerate() {

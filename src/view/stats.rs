@@ -33,10 +33,10 @@ pub(crate) fn render(list: &ProcList, clients: usize) -> String {
     let mut row = |name: &str, value: String| grid.push([name.to_string(), value]);
     row("running", running.to_string());
     row("being killed", killing.to_string());
-    row("started", (running + counts.ended + counts.killed + counts.aborted).to_string());
+    row("started", (running + counts.ended + counts.killed + counts.panicked).to_string());
     row("ended", counts.ended.to_string());
     row("killed", counts.killed.to_string());
-    row("aborted", counts.aborted.to_string());
+    row("panicked", counts.panicked.to_string());
     row("clients", clients.to_string());
     if let Some(oldest) = entries.iter().min_by(|a, b| a.by_age(b)) {
         let time = seconds(now.saturating_duration_since(oldest.started()));
@@ -89,7 +89,7 @@ mod tests {
             "columns left out 1",
         ]);
         drop((a, b, c));
-        shown(&["running 1", "being killed 0", "started 4", "ended 2", "killed 1", "aborted 0", cut]);
+        shown(&["running 1", "being killed 0", "started 4", "ended 2", "killed 1", "panicked 0", cut]);
         drop(d);
         assert!(!render(&list, 7).contains("oldest"));
     }

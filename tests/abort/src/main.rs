@@ -11,7 +11,7 @@ async fn main() {
     let mut lines = BufReader::new(client).lines().map(Result::unwrap).skip(2);
     assert_eq!(
         lines.next().unwrap(),
-        r#"killing a in "init": built with panic=abort, so only try_status, check and run can stop it"#
+        r#"killing a in "init", 0.0s old: built with panic=abort, so only try_status, check and run can stop it"#
     );
 
     task.status("goes on")();

@@ -1,0 +1,108 @@
+//! Waiters: the wakers of the futures that wait for the kill or the end of one task.
+//!
+//! A waker is foreign code. It is cloned before the lock of the entry is taken,
+//! compared and moved under it, and woken or dropped after it.
+
+use std::task::Waker;
+
+use smallvec::SmallVec;
+
+/// What a future is known by once it waits.
+pub(crate) type Key = u32;
+
+/// Usually one: the `run` of a request. Each future takes its own out when it is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Waiters {
+    wakers: SmallVec<[(Key, Waker); 1]>,
+    last_key: Key,
+}
+
+impl Waiters {
+    /// Whether `waker` would wake the future known by `key` as it is.
+    pub(crate) fn has(&self, key: Option<Key>, waker: &Waker) -> bool {
+        key.and_then(|key| self.position(key)).is_some_and(|at| self.wakers[at].1.will_wake(waker))
+    }
+
+    /// Keeps `waker` for the future known by `key`, or for a new one. Returns
+    /// the waker that it replaces: to be dropped when no lock is held.
+    pub(crate) fn set(&mut self, key: &mut Option<Key>, waker: Waker) -> Option<Waker> {
+        if let Some(at) = key.and_then(|key| self.position(key)) {
+            return Some(std::mem::replace(&mut self.wakers[at].1, waker));
+        }
+        let key = *key.get_or_insert_with(|| {
+            self.last_key = self.last_key.wrapping_add(1);
+            self.last_key
+        });
+        self.wakers.push((key, waker));
+        None
+    }
+
+    /// Forgets the future known by `key`. Returns its waker: to be dropped when no lock is held.
+    pub(crate) fn remove(&mut self, key: Key) -> Option<Waker> {
+        self.position(key).map(|at| self.wakers.swap_remove(at).1)
+    }
+
+    /// Takes all of them out: to be [woken](Woken) when no lock is held.
+    pub(crate) fn take(&mut self) -> Woken {
+        Woken(std::mem::take(&mut self.wakers))
+    }
+
+    fn position(&self, key: Key) -> Option<usize> {
+        self.wakers.iter().position(|(known, _)| *known == key)
+    }
+
+    /// The bytes that they take outside of the entry.
+    pub(crate) fn spilled(&self) -> usize {
+        if self.wakers.spilled() { self.wakers.capacity() * size_of::<(Key, Waker)>() } else { 0 }
+    }
+}
+
+/// Futures that are about to be woken.
+#[derive(Default)]
+#[must_use = "whoever waits goes on waiting"]
+pub(crate) struct Woken(SmallVec<[(Key, Waker); 1]>);
+
+impl Woken {
+    pub(crate) fn wake(self) {
+        self.0.into_iter().for_each(|(_, waker)| waker.wake());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn each_is_woken_once_and_one_that_left_is_not() {
+        let counts: Vec<Arc<Count>> = (0..3).map(|_| Arc::default()).collect();
+        let mut waiters = Waiters::default();
+        let mut keys = [None; 3];
+        for (key, count) in keys.iter_mut().zip(&counts) {
+            assert!(waiters.set(key, Waker::from(Arc::clone(count))).is_none());
+        }
+        assert!(waiters.has(keys[1], &Waker::from(Arc::clone(&counts[1]))));
+        assert!(!waiters.has(keys[1], &Waker::from(Arc::clone(&counts[2]))));
+        assert!(waiters.remove(keys[0].expect("is set")).is_some());
+        assert!(
+            waiters.set(&mut keys[1], Waker::from(Arc::clone(&counts[2]))).is_some(),
+            "a future may change its waker"
+        );
+        waiters.take().wake();
+        let woken: Vec<_> = counts.iter().map(|count| count.0.load(Ordering::Relaxed)).collect();
+        assert_eq!(woken, [0, 0, 2]);
+        assert!(waiters.remove(keys[2].expect("is set")).is_none() && waiters.spilled() == 0);
+    }
+}
