@@ -5,7 +5,9 @@
 
 use smallvec::SmallVec;
 
+use crate::buffer::Buffer;
 use crate::limits;
+use crate::value::Text;
 
 /// What is shown of a secret to who may not see it.
 pub(crate) const MASK: &str = "***";
@@ -38,9 +40,8 @@ pub(crate) struct Columns {
     ends: SmallVec<[(u16, u16); 4]>,
     /// A bit for each: it is a secret.
     secrets: u32,
-    /// Name, value, name, value. What the usual three columns of a request
-    /// need fits into the entry.
-    text: SmallVec<[u8; 96]>,
+    /// Name, value, name, value.
+    text: Buffer,
 }
 
 const _: () = assert!(limits::COLUMNS <= u32::BITS as usize);
@@ -50,11 +51,11 @@ impl Columns {
     /// Sets a column, or replaces its value. One that has been a secret stays
     /// one. Returns whether there was room.
     #[inline]
-    pub(crate) fn set(&mut self, name: &str, value: &str, is_secret: bool) -> bool {
+    pub(crate) fn set(&mut self, name: &str, value: &Text, is_secret: bool) -> bool {
         let column = match self.position(name) {
             None if self.ends.len() == limits::COLUMNS => return false,
-            None => self.push(name, value),
-            Some(column) => self.replace(column, value),
+            None => self.push(name, value.bytes()),
+            Some(column) => self.replace(column, value.bytes()),
         };
         if is_secret {
             self.secrets |= 1 << column;
@@ -62,21 +63,17 @@ impl Columns {
         true
     }
 
-    fn push(&mut self, name: &str, value: &str) -> usize {
-        self.text.extend_from_slice(name.as_bytes());
-        let name_end = self.text.len() as u16;
-        self.text.extend_from_slice(value.as_bytes());
-        self.ends.push((name_end, self.text.len() as u16));
+    fn push(&mut self, name: &str, value: &[u8]) -> usize {
+        let (name_end, end) = self.text.push(name.as_bytes(), value);
+        self.ends.push((name_end as u16, end as u16));
         self.ends.len() - 1
     }
 
     #[cold]
-    fn replace(&mut self, column: usize, value: &str) -> usize {
+    fn replace(&mut self, column: usize, value: &[u8]) -> usize {
         let (start, end) = self.ends(column);
-        self.text.drain(start..end);
-        self.text.insert_from_slice(start, value.as_bytes());
+        self.text.replace(start, end, value);
         self.shift(column, value.len(), end - start);
-        self.give_back();
         column
     }
 
@@ -84,19 +81,11 @@ impl Columns {
         let Some(column) = self.position(name) else { return };
         let start = self.start(column);
         let (_, end) = self.ends(column);
-        self.text.drain(start..end);
+        self.text.replace(start, end, &[]);
         self.shift(column, 0, end - start);
         self.ends.remove(column);
         let before = (1 << column) - 1;
         self.secrets = self.secrets & before | self.secrets >> 1 & !before;
-        self.give_back();
-    }
-
-    /// A value that was large once does not keep its room for the life of the task.
-    fn give_back(&mut self) {
-        if self.text.capacity() > 4 * self.text.len() + 1024 {
-            self.text.shrink_to_fit();
-        }
     }
 
     /// Moves all that comes after the name of `column`: there is `more` where `less` was.
@@ -124,9 +113,9 @@ impl Columns {
 
     #[inline]
     fn position(&self, name: &str) -> Option<usize> {
-        let mut start = 0;
+        let (text, mut start) = (self.text.bytes(), 0);
         self.ends.iter().position(|&(name_end, end)| {
-            let found = &self.text[start..name_end.into()] == name.as_bytes();
+            let found = &text[start..name_end.into()] == name.as_bytes();
             start = end.into();
             found
         })
@@ -134,7 +123,7 @@ impl Columns {
 
     fn text(&self, start: usize, end: usize) -> &str {
         // Whole strings went in, so whole strings come out.
-        std::str::from_utf8(&self.text[start..end]).unwrap_or_default()
+        std::str::from_utf8(&self.text.bytes()[start..end]).unwrap_or_default()
     }
 
     #[inline]
@@ -145,7 +134,7 @@ impl Columns {
     /// The first and the last byte: to have both fetched from memory.
     #[inline]
     pub(crate) fn edges(&self) -> (Option<u8>, Option<u8>) {
-        (self.text.first().copied(), self.text.last().copied())
+        (self.text.bytes().first().copied(), self.text.bytes().last().copied())
     }
 
     /// Names and values.
@@ -159,11 +148,21 @@ impl Columns {
         Value { text: self.text(name_end, end), is_secret: self.secrets & 1 << column != 0 }
     }
 
+    /// As new.
+    pub(crate) fn reset(&mut self) {
+        if self.spilled() > 0 {
+            *self = Columns::default();
+        } else {
+            self.ends.clear();
+            self.secrets = 0;
+            self.text.clear();
+        }
+    }
+
     /// The bytes that it holds outside of itself.
     pub(crate) fn spilled(&self) -> usize {
-        let text = if self.text.spilled() { self.text.capacity() } else { 0 };
         let ends = if self.ends.spilled() { self.ends.capacity() } else { 0 };
-        text + ends * size_of::<(u16, u16)>()
+        self.text.spilled() + ends * size_of::<(u16, u16)>()
     }
 }
 
@@ -173,6 +172,10 @@ mod tests {
 
     use super::*;
 
+    fn set(columns: &mut Columns, name: &str, value: &str, is_secret: bool) -> bool {
+        columns.set(name, Text::new().format(value), is_secret)
+    }
+
     fn holds(columns: &Columns, expected: &[(&str, &str)]) {
         let held: Vec<_> = columns.iter().map(|(name, value)| (name, value.text)).collect();
         assert_eq!(held, expected);
@@ -181,14 +184,14 @@ mod tests {
     #[test]
     fn values_are_set_replaced_and_removed_in_place() {
         let mut columns = Columns::default();
-        columns.set("host", "::1", false);
-        columns.set("bytes", "17", false);
-        columns.set("uri", "", false);
-        columns.set("host", "127.0.0.1", false);
+        set(&mut columns, "host", "::1", false);
+        set(&mut columns, "bytes", "17", false);
+        set(&mut columns, "uri", "", false);
+        set(&mut columns, "host", "127.0.0.1", false);
         holds(&columns, &[("host", "127.0.0.1"), ("bytes", "17"), ("uri", "")]);
         columns.remove("bytes");
         columns.remove("nobody");
-        columns.set("uri", "/", false);
+        set(&mut columns, "uri", "/", false);
         holds(&columns, &[("host", "127.0.0.1"), ("uri", "/")]);
         assert_eq!((columns.get("uri").map(|uri| uri.text), columns.get("bytes")), (Some("/"), None));
     }
@@ -198,23 +201,23 @@ mod tests {
         let mut columns = Columns::default();
         let names: Vec<_> = (0..32).map(|n| format!("c{n}")).collect();
         let fill =
-            |columns: &mut Columns| names.iter().for_each(|name| assert!(columns.set(name, &"x".repeat(1024), false)));
+            |columns: &mut Columns| names.iter().for_each(|name| assert!(set(columns, name, &"x".repeat(1024), false)));
         fill(&mut columns);
-        names.iter().for_each(|name| assert!(columns.set(name, "-", false)));
-        assert!(columns.text.capacity() < 2048);
+        names.iter().for_each(|name| assert!(set(&mut columns, name, "-", false)));
+        assert!(columns.text.spilled() < 2048);
         fill(&mut columns);
         names.iter().for_each(|name| columns.remove(name));
-        assert!(columns.text.capacity() < 2048);
+        assert!(columns.text.spilled() < 2048);
     }
 
     #[test]
     fn the_33rd_column_has_no_room() {
         let mut columns = Columns::default();
         for n in 0..32 {
-            assert!(columns.set(&format!("c{n}"), "x", false));
+            assert!(set(&mut columns, &format!("c{n}"), "x", false));
         }
-        assert!(!columns.set("c32", "x", false));
-        assert!(columns.set("c7", "y", false) && columns.get("c32").is_none());
+        assert!(!set(&mut columns, "c32", "x", false));
+        assert!(set(&mut columns, "c7", "y", false) && columns.get("c32").is_none());
     }
 
     proptest! {
@@ -227,7 +230,7 @@ mod tests {
             for (name, value) in steps {
                 match value {
                     Some((value, is_secret)) => {
-                        prop_assert!(columns.set(&name, &value, is_secret));
+                        prop_assert!(set(&mut columns, &name, &value, is_secret));
                         match model.iter_mut().find(|(known, ..)| *known == name) {
                             Some((_, old, was_secret)) => {
                                 *old = value;

@@ -28,12 +28,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use compact_str::CompactString;
 
+use crate::clock::Moment;
 use crate::columns::Columns;
 use crate::escape;
 use crate::history::History;
+use crate::key::Id;
 use crate::killed::{self, Ending, Kill, Killed};
 use crate::limits::{self, Cuts};
 use crate::proc::{Killing, Outcome, Proc};
+use crate::value::Text;
 use crate::waiters::{Key, Waiters, Woken};
 
 /// A bit of [`Entry::signals`]: a kill has been accepted.
@@ -56,6 +59,8 @@ pub(crate) struct Entry {
     has_past: AtomicBool,
     state: Mutex<State>,
     id: CompactString,
+    /// The hash of the id, for the map.
+    hash: u64,
 }
 
 #[derive(Debug)]
@@ -167,8 +172,17 @@ pub(crate) struct Facts<'a> {
 /// How a task ended.
 pub(crate) struct End {
     pub(crate) outcome: Outcome,
+    pub(crate) at: Instant,
     /// How long it ran.
     pub(crate) ran: Duration,
+    /// The bytes that its entry holds besides itself, without its past.
+    pub(crate) spilled: usize,
+    /// What most tasks do not have.
+    pub(crate) extra: Option<Box<Extra>>,
+}
+
+/// What is to be done about some ends.
+pub(crate) struct Extra {
     /// The kill that was under way and how it came out: to be announced when
     /// the task has left the list.
     pub(crate) kill: Option<(Arc<Kill>, Ending)>,
@@ -179,24 +193,38 @@ pub(crate) struct End {
 
 impl<'a> Facts<'a> {
     pub(crate) fn status(&self) -> &'a str {
-        self.history.current().0
+        self.history.current()
     }
 
-    /// When it entered this status.
-    pub(crate) fn entered(&self) -> Instant {
-        self.history.current().1
+    /// How long it has been running, or ran.
+    #[inline]
+    pub(crate) fn age(&self, now: Moment) -> Duration {
+        self.until(now).since(self.started)
+    }
+
+    /// For how long it has been in this status, or was at its end.
+    #[inline]
+    pub(crate) fn in_status(&self, now: Moment) -> Duration {
+        self.history.in_status(self.started, self.until(now))
+    }
+
+    /// The time of those that have ended has stopped.
+    #[inline]
+    fn until(&self, now: Moment) -> Moment {
+        self.end.map_or(now, |(_, at)| now.back_to(at))
     }
 }
 
 impl Entry {
-    pub(crate) fn new(id: CompactString, started: Instant, forbidden: bool) -> Self {
+    pub(crate) fn new(id: Id<'_>, started: Instant, forbidden: bool) -> Self {
         Entry {
-            id,
+            id: CompactString::new(id.id),
+            hash: id.hash,
             started,
             signals: AtomicU8::new(0),
             has_past: AtomicBool::new(false),
             state: Mutex::new(State {
-                history: History::new(started),
+                history: History::new(),
                 columns: Columns::default(),
                 life: Life::Running,
                 forbidden,
@@ -209,8 +237,36 @@ impl Entry {
         }
     }
 
+    /// Makes the entry of a task that nobody remembers that of a new one, in its place: half a
+    /// kilobyte that is neither allocated, moved nor freed.
+    pub(crate) fn reuse(&mut self, id: Id<'_>, started: Instant, forbidden: bool) {
+        // Named one by one, so that a new field is not left as it was.
+        let Entry { id: old_id, hash: old_hash, started: old_start, signals, has_past, state } = self;
+        let state = state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let State { life, columns, history, forbidden: was_forbidden, waiters, note, wall, site, cuts } = state;
+        *old_id = CompactString::new(id.id);
+        *old_hash = id.hash;
+        *old_start = started;
+        *signals.get_mut() = 0;
+        *has_past.get_mut() = false;
+        *life = Life::Running;
+        columns.reset();
+        history.reset();
+        *was_forbidden = forbidden;
+        *waiters = Waiters::default();
+        *note = Note::None;
+        *wall = None;
+        *site = None;
+        *cuts = None;
+    }
+
     pub(crate) fn id(&self) -> &str {
         &self.id
+    }
+
+    #[inline]
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
     }
 
     pub(crate) fn started(&self) -> Instant {
@@ -245,27 +301,24 @@ impl Entry {
         let status = limits::cut(status, limits::STATUS);
         if let Some(mut state) = self.live() {
             self.goes_on(&mut state);
-            state.history.enter(status, Instant::now);
-            state.site = Some(site);
-            if state.history.has_spilled() {
+            if state.history.enter(status, self.started) {
                 self.has_past.store(true, Ordering::Relaxed);
             }
+            state.site = Some(site);
             if is_over {
                 state.cuts().statuses += 1;
             }
         }
     }
 
-    pub(crate) fn set_col(&self, name: &str, value: &str, is_secret: bool) {
+    pub(crate) fn set_col(&self, name: &str, value: &Text, is_secret: bool) {
         let name = limits::name(name);
-        let is_over = value.len() > limits::VALUE;
-        let value = limits::cut(value.into(), limits::VALUE);
         if let Some(mut state) = self.live() {
             self.goes_on(&mut state);
-            let fits = state.columns.set(name, &value, is_secret);
+            let fits = state.columns.set(name, value, is_secret);
             if !fits {
                 state.cuts().columns += 1;
-            } else if is_over {
+            } else if value.is_cut() {
                 state.cuts().values += 1;
             }
         }
@@ -301,7 +354,7 @@ impl Entry {
             Life::Running => {}
         }
         let kill = Arc::new(Kill::new(id, message, by));
-        let status = state.history.current().0.clone();
+        let status = state.history.current().clone();
         state.life = Life::Killing { kill: Arc::clone(&kill), seen: false, passed: 0 };
         self.signals.fetch_or(KILL, Ordering::Release);
         if is_over {
@@ -350,7 +403,7 @@ impl Entry {
         let counts = counts && !thread::panicking();
         let mut state = self.lock();
         self.goes_on(&mut state);
-        let status = state.history.current().0.clone();
+        let status = state.history.current().clone();
         match &mut state.life {
             Life::Killing { kill, seen, passed } => {
                 *passed = passed.saturating_add(u32::from(*seen && counts));
@@ -434,7 +487,7 @@ impl Entry {
     pub(crate) fn standing(&self) -> (Cow<'static, str>, bool) {
         let state = self.lock();
         let seen = matches!(state.life, Life::Killing { seen: true, .. });
-        (state.history.current().0.clone(), seen)
+        (state.history.current().clone(), seen)
     }
 
     /// Gives back what nobody can ask for any more once the guard is gone.
@@ -452,14 +505,13 @@ impl Entry {
         let at = Instant::now();
         let mut state = self.live()?;
         let ran = at.saturating_duration_since(self.started);
-        let cuts = state.cuts.as_deref().copied();
         let unseen = if matches!(cause, Cause::Panic) { Outcome::Panicked } else { Outcome::Ended };
         let mut ending = None;
         let (outcome, kill) = match &state.life {
             Life::Killing { kill, seen, passed } => {
                 let (outcome, passed) = if *seen { (Outcome::Killed, *passed) } else { (unseen, 0) };
                 let after = at.saturating_duration_since(kill.at);
-                let status = state.history.current().0.clone();
+                let status = state.history.current().clone();
                 ending = Some((Arc::clone(kill), Ending { outcome, after, status, passed }));
                 (outcome, Some(Arc::clone(kill)))
             }
@@ -474,32 +526,56 @@ impl Entry {
         };
         state.note = note;
         state.life = Life::Ended { outcome, kill, at };
-        let woken = state.waiters.take();
-        Some(End { outcome, ran, kill: ending, cuts, woken })
+        let is_plain = ending.is_none() && state.waiters.is_empty() && state.cuts.is_none();
+        let extra = if is_plain {
+            None
+        } else {
+            let (cuts, woken) = (state.cuts.as_deref().copied(), state.waiters.take());
+            Some(Box::new(Extra { kill: ending, cuts, woken }))
+        };
+        let spilled = self.spilled(&state, is_plain);
+        Some(End { outcome, at, ran, spilled, extra })
+    }
+
+    /// The bytes that the entry holds besides itself, but for the past of the task.
+    #[inline]
+    fn spilled(&self, state: &State, is_plain: bool) -> usize {
+        let id = if self.id.is_heap_allocated() { self.id.capacity() } else { 0 };
+        let status = match state.history.current() {
+            Cow::Borrowed(_) => 0,
+            Cow::Owned(status) => status.capacity(),
+        };
+        let spilled = id + status + state.columns.spilled();
+        if is_plain {
+            return spilled;
+        }
+        let kill = state.life.kill().map_or(0, |kill| size_of::<Kill>() + kill.id.len() + kill.message.len());
+        let cuts = state.cuts.as_ref().map_or(0, |_| size_of::<Cuts>());
+        spilled + kill + cuts + state.waiters.spilled()
     }
 
     /// A snapshot, in which secrets are masked unless they are to be revealed.
     pub(crate) fn proc(&self, reveal: bool) -> Proc {
         let mut state = self.lock();
+        let now = Moment::now();
         let (now, outcome) = match &state.life {
-            Life::Running | Life::Killing { .. } => (Instant::now(), None),
-            Life::Ended { outcome, at, .. } => (*at, Some(*outcome)),
+            Life::Running | Life::Killing { .. } => (now, None),
+            Life::Ended { outcome, at, .. } => (now.back_to(*at), Some(*outcome)),
         };
         let killing = state.life.kill().map(|kill| Killing {
             message: kill.message.clone(),
             by: kill.by.as_deref().map(str::to_string),
-            since: now.saturating_duration_since(kill.at),
+            since: now.since(kill.at),
         });
-        let elapsed = now.saturating_duration_since(self.started);
+        let elapsed = now.since(self.started);
         let started = *state.wall.get_or_insert_with(|| {
             let wall = SystemTime::now();
             wall.checked_sub(self.started.elapsed()).unwrap_or(wall)
         });
-        let (status, entered) = state.history.current();
         let note = state.note.clone();
         let proc = Proc {
             id: self.id.to_string(),
-            status: status.to_string(),
+            status: state.history.current().to_string(),
             site: state.site,
             cols: state
                 .columns
@@ -508,9 +584,9 @@ impl Entry {
                 .collect(),
             started,
             elapsed,
-            in_status: now.saturating_duration_since(entered),
-            history: state.history.steps(self.started),
-            profile: state.history.profile(now),
+            in_status: state.history.in_status(self.started, now),
+            history: state.history.steps(self.started, now),
+            profile: state.history.profile(self.started, now),
             killing,
             outcome,
             note: None,
@@ -569,9 +645,7 @@ impl Entry {
     /// The bytes that it holds.
     pub(crate) fn memory(&self) -> usize {
         let state = self.lock();
-        let id = if self.id.is_heap_allocated() { self.id.capacity() } else { 0 };
-        let kill = state.life.kill().map_or(0, |kill| size_of::<Kill>() + kill.id.len() + kill.message.len());
-        size_of::<Self>() + id + state.history.spilled() + state.columns.spilled() + state.waiters.spilled() + kill
+        size_of::<Self>() + self.spilled(&state, false) + state.history.past()
     }
 }
 

@@ -1,31 +1,73 @@
 //! Finished: the tasks that ended last, the slowest of all, and how many there were.
+//!
+//! Each stripe has a shelf of its own, so that threads do not meet. What all shelves hold together
+//! is bounded in bytes: each reports what it holds when that has changed by a grain, and whoever
+//! finds that it is too much puts the oldest away, wherever they lie.
+//!
+//! # Deadlock safety
+//!
+//! The lock of a shelf is a leaf, and no two are held at a time.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::entry::{End, Entry};
 use crate::limits::Cuts;
 use crate::proc::Outcome;
 
 /// How many of the last are kept unless told otherwise.
-pub(crate) const KEPT: usize = 256;
+const KEPT: usize = 256;
 
 /// The most that can be asked for.
-pub(crate) const KEPT_AT_MOST: usize = 1024;
+const KEPT_AT_MOST: usize = 1024;
 
 /// How many of the slowest are kept.
 pub(crate) const SLOWEST: usize = 64;
 
+/// How many bytes they may hold unless told otherwise.
+const BYTES: usize = 8 << 20;
+
+/// The shelves of one list.
+pub(crate) struct Finished {
+    shelves: Box<[Shelf]>,
+    /// How many of the last each shelf keeps.
+    keep: AtomicUsize,
+    /// How many bytes all of them may hold.
+    limit: AtomicUsize,
+    /// How many a shelf may hold unreported: a part of the limit.
+    grain: AtomicUsize,
+    /// How many they have reported. Below zero for a moment, when reports overtake each other.
+    reported: AtomicIsize,
+    is_trimming: AtomicBool,
+}
+
+/// Alone on its cache lines.
+#[derive(Default)]
+#[repr(align(128))]
+struct Shelf(Mutex<Held>);
+
 /// What became of the tasks that some of the threads ended.
 #[derive(Default)]
-pub(crate) struct Finished {
-    /// In the order of their ends.
-    last: VecDeque<Arc<Entry>>,
-    slowest: Vec<(Duration, Arc<Entry>)>,
+struct Held {
+    /// In the order of their ends, until as many are there as are kept; then a ring.
+    last: Vec<Kept>,
+    /// The index of the oldest of the ring.
+    oldest: usize,
+    slowest: Vec<Kept>,
     /// What a task must exceed to be one of the slowest.
     threshold: Duration,
     counts: Counts,
+    /// What all this holds; one that is among the last and the slowest counts twice.
+    bytes: usize,
+    reported: usize,
+}
+
+struct Kept {
+    entry: Arc<Entry>,
+    at: Instant,
+    ran: Duration,
+    bytes: usize,
 }
 
 /// How many tasks ended, and how.
@@ -38,61 +80,257 @@ pub(crate) struct Counts {
 }
 
 impl Finished {
-    /// Takes in a task that has ended, and keeps the last `keep` of them.
-    /// Returns who had to go: to be dropped when no lock is held.
-    pub(crate) fn record(&mut self, entry: Arc<Entry>, end: &End, keep: usize) -> Option<Arc<Entry>> {
+    pub(crate) fn new(shelves: usize) -> Self {
+        let finished = Finished {
+            shelves: (0..shelves).map(|_| Shelf::default()).collect(),
+            keep: AtomicUsize::new(KEPT),
+            limit: AtomicUsize::new(0),
+            grain: AtomicUsize::new(0),
+            reported: AtomicIsize::new(0),
+            is_trimming: AtomicBool::new(false),
+        };
+        finished.set_limit(BYTES);
+        finished
+    }
+
+    fn set_limit(&self, bytes: usize) {
+        self.limit.store(bytes, Ordering::Relaxed);
+        self.grain.store(bytes / 64 / self.shelves.len(), Ordering::Relaxed);
+    }
+
+    /// Takes in a task that has ended. Returns one that had to go and that nobody else knows,
+    /// if it holds nothing but itself.
+    #[inline]
+    pub(crate) fn record(&self, shelf: usize, entry: Arc<Entry>, end: &End) -> Option<Arc<Entry>> {
+        let keep = self.keep.load(Ordering::Relaxed);
+        let mut held = self.shelves[shelf].lock();
+        let evicted = held.record(entry, end, keep);
+        let is_news = held.bytes.abs_diff(held.reported) > self.grain.load(Ordering::Relaxed);
+        let change = if is_news { held.report() } else { 0 };
+        drop(held);
+        if is_news {
+            self.add(change);
+        }
+        evicted.and_then(|(entry, bytes)| (bytes == size_of::<Entry>()).then_some(entry))
+    }
+
+    #[cold]
+    fn add(&self, change: isize) {
+        let before = self.reported.fetch_add(change, Ordering::Relaxed);
+        if before.saturating_add(change) > self.reported_at_most().cast_signed() {
+            self.trim();
+        }
+    }
+
+    fn reported_at_most(&self) -> usize {
+        let limit = self.limit.load(Ordering::Relaxed);
+        limit - limit / 64
+    }
+
+    /// Puts the oldest away, and those that are not the slowest, until an eighth is free: not to
+    /// come back at the next end.
+    fn trim(&self) {
+        if self.is_trimming.swap(true, Ordering::Acquire) {
+            return;
+        }
+        let room = self.reported_at_most() / 8 * 7;
+        let slowest = self.collect(|held| held.slowest.iter().map(|kept| (kept.ran, kept.bytes)).collect());
+        let (threshold, used) = smallest_that_fits(slowest, room / 4, SLOWEST);
+        let last = self.collect(|held| held.last.iter().map(|kept| (kept.at, kept.bytes)).collect());
+        let (oldest, _) = smallest_that_fits(last, room - used, usize::MAX);
+        for shelf in &self.shelves {
+            let garbage = shelf.lock().forget(oldest, threshold);
+            drop(garbage);
+            let change = shelf.lock().report();
+            self.reported.fetch_add(change, Ordering::Relaxed);
+        }
+        self.is_trimming.store(false, Ordering::Release);
+    }
+
+    fn collect<T>(&self, of: impl Fn(&Held) -> Vec<T>) -> Vec<T> {
+        self.shelves.iter().flat_map(|shelf| of(&shelf.lock())).collect()
+    }
+
+    /// Keeps the last `tasks` of each shelf from now on; with 0 not the slowest either.
+    pub(crate) fn keep(&self, tasks: usize) {
+        let keep = tasks.min(KEPT_AT_MOST);
+        self.keep.store(keep, Ordering::Relaxed);
+        for shelf in &self.shelves {
+            let garbage = shelf.lock().shrink(keep);
+            drop(garbage);
+            let change = shelf.lock().report();
+            self.add(change);
+        }
+    }
+
+    /// Keeps no more than so many bytes.
+    pub(crate) fn keep_bytes(&self, bytes: usize) {
+        self.set_limit(bytes);
+        for shelf in &self.shelves {
+            let change = shelf.lock().report();
+            self.add(change);
+        }
+    }
+
+    /// How many of the last can be asked for.
+    pub(crate) fn kept(&self) -> usize {
+        self.keep.load(Ordering::Relaxed)
+    }
+
+    /// How many of the last all shelves hold.
+    pub(crate) fn len(&self) -> usize {
+        self.shelves.iter().map(|shelf| shelf.lock().last.len()).sum()
+    }
+
+    /// The tasks that ended last, in no order.
+    pub(crate) fn last(&self) -> Vec<Arc<Entry>> {
+        self.collect(|held| held.last.iter().map(|kept| Arc::clone(&kept.entry)).collect())
+    }
+
+    /// The slowest of those that ended, in no order.
+    pub(crate) fn slowest(&self) -> Vec<Arc<Entry>> {
+        self.collect(|held| held.slowest.iter().map(|kept| Arc::clone(&kept.entry)).collect())
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        self.shelves.iter().for_each(|shelf| counts.add(&shelf.lock().counts));
+        counts
+    }
+
+    /// The bytes that the shelves take, but for what they hold.
+    pub(crate) fn overhead(&self) -> usize {
+        let places = self.collect(|held| vec![held.last.capacity() + held.slowest.capacity()]);
+        size_of_val(&*self.shelves) + places.iter().sum::<usize>() * size_of::<Kept>()
+    }
+}
+
+/// The smallest of the largest `ranked`, at most `most` of them, that hold no more than `room`
+/// bytes together; and the bytes that these hold. `None` if all of them fit.
+fn smallest_that_fits<T: Ord + Copy>(
+    mut ranked: Vec<(T, usize)>,
+    room: usize,
+    most: usize,
+) -> (Option<Bound<T>>, usize) {
+    ranked.sort_unstable_by_key(|(rank, _)| std::cmp::Reverse(*rank));
+    let mut used = 0;
+    for (n, (rank, bytes)) in ranked.iter().enumerate() {
+        if n == most || used + bytes > room {
+            return (Some(Bound(*rank)), used);
+        }
+        used += bytes;
+    }
+    (None, used)
+}
+
+/// Who ranks so, or lower, has to go.
+#[derive(Clone, Copy)]
+struct Bound<T>(T);
+
+impl Shelf {
+    #[inline]
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    /// Takes in a task, and keeps the last `keep`. Returns who had to go, and what it held: to be
+    /// dropped when no lock is held.
+    #[inline]
+    fn record(&mut self, entry: Arc<Entry>, end: &End, keep: usize) -> Option<(Arc<Entry>, usize)> {
         match end.outcome {
             Outcome::Ended => self.counts.ended += 1,
             Outcome::Killed => self.counts.killed += 1,
             Outcome::Panicked => self.counts.panicked += 1,
         }
-        if let Some(cuts) = &end.cuts {
-            self.counts.cuts.add(cuts);
+        if let Some(cuts) = end.extra.as_deref().and_then(|extra| extra.cuts) {
+            self.counts.cuts.add(&cuts);
         }
+        let bytes = size_of::<Entry>() + end.spilled;
         if keep == 0 {
-            self.last.clear();
-            self.slowest.clear();
-            self.threshold = Duration::ZERO;
-            return Some(entry);
+            return Some((entry, bytes));
         }
         if end.ran > self.threshold {
-            self.record_slow(&entry, end.ran);
+            self.record_slow(&entry, end, bytes);
         }
-        // Usually one at most; more when fewer are to be kept than before.
-        while self.last.len() > keep {
-            self.last.pop_front();
+        self.bytes += bytes;
+        if self.last.len() < keep {
+            self.straighten();
+            self.last.push(Kept { entry, at: end.at, ran: end.ran, bytes });
+            return None;
         }
-        let evicted = if self.last.len() == keep { self.last.pop_front() } else { None };
-        self.last.push_back(entry);
-        evicted
+        // In its place, and field by field: to move it about costs more.
+        let oldest = &mut self.last[self.oldest];
+        let evicted = (std::mem::replace(&mut oldest.entry, entry), oldest.bytes);
+        (oldest.at, oldest.ran, oldest.bytes) = (end.at, end.ran, bytes);
+        self.oldest = if self.oldest + 1 == self.last.len() { 0 } else { self.oldest + 1 };
+        self.bytes -= evicted.1;
+        Some(evicted)
+    }
+
+    /// Brings the ring into the order of time.
+    fn straighten(&mut self) {
+        if self.oldest > 0 {
+            self.last.rotate_left(self.oldest);
+            self.oldest = 0;
+        }
     }
 
     #[cold]
-    fn record_slow(&mut self, entry: &Arc<Entry>, ran: Duration) {
-        let fastest = |slowest: &[(Duration, _)]| {
-            let ranked = slowest.iter().map(|(ran, _)| *ran).enumerate();
+    fn record_slow(&mut self, entry: &Arc<Entry>, end: &End, bytes: usize) {
+        let fastest = |slowest: &[Kept]| {
+            let ranked = slowest.iter().map(|kept| kept.ran).enumerate();
             ranked.min_by_key(|(_, ran)| *ran).unwrap_or_default()
         };
         if self.slowest.len() == SLOWEST {
             let (at, _) = fastest(&self.slowest);
-            self.slowest.swap_remove(at);
+            self.bytes -= self.slowest.swap_remove(at).bytes;
         }
-        self.slowest.push((ran, Arc::clone(entry)));
+        self.bytes += bytes;
+        self.slowest.push(Kept { entry: Arc::clone(entry), at: end.at, ran: end.ran, bytes });
         if self.slowest.len() == SLOWEST {
             (_, self.threshold) = fastest(&self.slowest);
         }
     }
 
-    pub(crate) fn last(&self) -> impl ExactSizeIterator<Item = &Arc<Entry>> {
-        self.last.iter()
+    /// Forgets those that ended as long ago as `oldest`, and those of the slowest that ran no
+    /// longer than `threshold`.
+    fn forget(&mut self, oldest: Option<Bound<Instant>>, threshold: Option<Bound<Duration>>) -> Vec<Kept> {
+        let mut garbage = Vec::new();
+        self.straighten();
+        if let Some(Bound(oldest)) = oldest {
+            let gone = self.last.partition_point(|kept| kept.at <= oldest);
+            garbage.extend(self.last.drain(..gone));
+        }
+        if let Some(Bound(threshold)) = threshold {
+            // What was put away is not to be followed by faster ones.
+            self.threshold = self.threshold.max(threshold);
+            garbage.extend(self.slowest.extract_if(.., |kept| kept.ran <= threshold));
+        }
+        self.bytes -= garbage.iter().map(|kept| kept.bytes).sum::<usize>();
+        garbage
     }
 
-    pub(crate) fn slowest(&self) -> impl Iterator<Item = &Arc<Entry>> {
-        self.slowest.iter().map(|(_, entry)| entry)
+    /// Leaves the last `keep`, and none at all if that is 0.
+    fn shrink(&mut self, keep: usize) -> Vec<Kept> {
+        self.straighten();
+        let gone = self.last.len().saturating_sub(keep);
+        let mut garbage: Vec<_> = self.last.drain(..gone).collect();
+        if keep == 0 {
+            garbage.append(&mut self.slowest);
+            self.threshold = Duration::ZERO;
+            self.last = Vec::new();
+            self.slowest = Vec::new();
+        }
+        self.bytes -= garbage.iter().map(|kept| kept.bytes).sum::<usize>();
+        garbage
     }
 
-    pub(crate) fn counts(&self) -> Counts {
-        self.counts
+    /// How many bytes more it holds than it has reported.
+    fn report(&mut self) -> isize {
+        let before = std::mem::replace(&mut self.reported, self.bytes);
+        self.bytes.cast_signed() - before.cast_signed()
     }
 }
 
@@ -109,48 +347,100 @@ impl Counts {
 mod tests {
     use super::*;
     use crate::ProcList;
-    use crate::waiters::Woken;
 
-    /// Ends tasks that ran for so many seconds, each named after its time.
-    fn end(finished: &mut Finished, keep: usize, seconds: impl IntoIterator<Item = u64>) {
+    /// Ends tasks on a shelf that ran for so many seconds, each named after its time and so large.
+    fn end_large(finished: &Finished, shelf: usize, spilled: usize, seconds: impl IntoIterator<Item = u64>) {
         let list = ProcList::new();
         for seconds in seconds {
-            let ran = Duration::from_secs(seconds);
-            let end = End { outcome: Outcome::Ended, ran, kill: None, cuts: None, woken: Woken::default() };
-            finished.record(list.insert(seconds.to_string()), &end, keep);
+            let (at, ran) = (Instant::now(), Duration::from_secs(seconds));
+            let end = End { outcome: Outcome::Ended, at, ran, spilled, extra: None };
+            finished.record(shelf, list.insert(&seconds.to_string()), &end);
         }
     }
 
-    fn ids<'a>(entries: impl Iterator<Item = &'a Arc<Entry>>) -> Vec<u64> {
-        entries.map(|entry| entry.id().parse().expect("a number")).collect()
+    fn end(finished: &Finished, seconds: impl IntoIterator<Item = u64>) {
+        end_large(finished, 0, 0, seconds);
+    }
+
+    fn ids(entries: Vec<Arc<Entry>>) -> Vec<u64> {
+        entries.iter().map(|entry| entry.id().parse().expect("a number")).collect()
+    }
+
+    /// The last of the first shelf, by the order of their ends.
+    fn in_order(finished: &Finished) -> Vec<u64> {
+        let mut last =
+            finished.collect(|held| held.last.iter().map(|kept| (kept.at, Arc::clone(&kept.entry))).collect());
+        last.sort_by_key(|(at, _)| *at);
+        ids(last.into_iter().map(|(_, entry)| entry).collect())
     }
 
     #[test]
     fn the_last_are_kept_in_the_order_of_their_ends() {
-        let mut finished = Finished::default();
-        end(&mut finished, 3, [5, 1, 4, 2, 3]);
-        assert_eq!(ids(finished.last()), [4, 2, 3]);
-        end(&mut finished, 2, [9]);
-        assert_eq!(ids(finished.last()), [3, 9]);
-        end(&mut finished, 1, [8]);
-        assert_eq!(ids(finished.last()), [8]);
-        assert_eq!(finished.counts().ended, 7);
+        let finished = Finished::new(1);
+        finished.keep(3);
+        end(&finished, [5, 1, 4, 2, 3]);
+        assert_eq!(in_order(&finished), [4, 2, 3]);
+        finished.keep(2);
+        assert_eq!(in_order(&finished), [2, 3], "at once");
+        end(&finished, [9]);
+        assert_eq!((in_order(&finished), finished.counts().ended), (vec![3, 9], 6));
+        finished.keep(4);
+        end(&finished, [7, 8, 6]);
+        assert_eq!(in_order(&finished), [9, 7, 8, 6]);
     }
 
     #[test]
     fn the_slowest_of_all_are_kept_however_long_ago_they_were() {
-        let mut finished = Finished::default();
-        end(&mut finished, 3, (1..=1000).rev().chain(1..=50));
+        let finished = Finished::new(1);
+        finished.keep(3);
+        end(&finished, (1..=1000).rev().chain(1..=50));
         let mut slowest = ids(finished.slowest());
         slowest.sort_unstable();
         assert_eq!(slowest, (937..=1000).collect::<Vec<_>>());
     }
 
     #[test]
-    fn to_keep_none_lets_go_of_all_and_still_counts() {
-        let mut finished = Finished::default();
-        end(&mut finished, 3, [1, 2]);
-        end(&mut finished, 0, [3]);
-        assert_eq!((ids(finished.last()), ids(finished.slowest()), finished.counts().ended), (vec![], vec![], 3));
+    fn to_keep_none_lets_go_of_all_at_once_and_still_counts() {
+        let finished = Finished::new(1);
+        end(&finished, [1, 2]);
+        finished.keep(0);
+        assert_eq!((finished.len(), finished.slowest().len()), (0, 0), "at once");
+        end(&finished, [3]);
+        assert_eq!((finished.len(), finished.slowest().len(), finished.counts().ended), (0, 0, 3));
+    }
+
+    #[test]
+    fn all_shelves_together_hold_no_more_bytes_than_they_may() {
+        const LARGE: usize = 32 << 10;
+        let finished = Finished::new(32);
+        for round in 0..40 {
+            for shelf in 0..32 {
+                end_large(&finished, shelf, LARGE, [round * 32 + shelf as u64]);
+            }
+            let bytes: usize = finished.collect(|held| vec![held.bytes]).iter().sum();
+            assert!(bytes <= BYTES, "{bytes} bytes in round {round}");
+        }
+        // The last of all are still there, and the slowest.
+        let (mut last, mut slowest) = (ids(finished.last()), ids(finished.slowest()));
+        last.sort_unstable();
+        slowest.sort_unstable();
+        assert!(last.len() > 100 && last.iter().copied().eq(1280 - last.len() as u64..1280), "{last:?}");
+        assert!(slowest.len() > 30 && slowest.ends_with(&[1278, 1279]), "{slowest:?}");
+        assert!(slowest.iter().copied().eq(1280 - slowest.len() as u64..1280), "no gap: {slowest:?}");
+
+        finished.keep_bytes(1 << 20);
+        let bytes: usize = finished.collect(|held| vec![held.bytes]).iter().sum();
+        assert!(bytes <= 1 << 20 && finished.len() > 10, "{bytes}");
+        finished.keep_bytes(0);
+        assert_eq!((finished.len(), finished.slowest().len()), (0, 0));
+        end(&finished, [1]);
+        assert_eq!(finished.len(), 0);
+    }
+
+    #[test]
+    fn small_tasks_are_all_kept_whatever_thread_ended_them() {
+        let finished = Finished::new(32);
+        (0..32).for_each(|shelf| end_large(&finished, shelf, 0, 0..300));
+        assert_eq!(finished.len(), 32 * KEPT);
     }
 }

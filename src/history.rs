@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
+use crate::clock::{Moment, Tick};
 use crate::proc::Step;
 
 /// How many statuses, and how many distinct ones of those folded away, are kept.
@@ -15,24 +16,40 @@ const OTHERS: &str = "…";
 
 type Status = Cow<'static, str>;
 
+/// What a task does until it says something else.
+const INIT: Status = Cow::Borrowed("init");
+
 /// The last [`KEPT`] statuses of a task with their times, and for how long it
 /// was in those before them. Never empty.
 #[derive(Debug)]
 pub(crate) struct History {
     /// Until there are [`KEPT`] in order of time, then a ring. Four fit into
     /// the entry: a short task allocates nothing here.
-    steps: SmallVec<[(Status, Instant); 4]>,
+    steps: SmallVec<[Entered; 4]>,
     /// The index of the oldest step.
     oldest: u8,
     /// What was overwritten, summed up by status.
     folded: Option<Box<Profile>>,
 }
 
+/// A status and when it was entered; `None` for the first one, which came with the start.
+type Entered = (Status, Option<Tick>);
+
 impl History {
-    pub(crate) fn new(started: Instant) -> Self {
+    pub(crate) fn new() -> Self {
         let mut steps = SmallVec::new();
-        steps.push((Cow::Borrowed("init"), started));
+        steps.push((INIT, None));
         History { steps, oldest: 0, folded: None }
+    }
+
+    /// As new.
+    pub(crate) fn reset(&mut self) {
+        if self.steps.spilled() || self.folded.is_some() {
+            *self = History::new();
+        } else {
+            self.steps.truncate(1);
+            self.steps[0] = (INIT, None);
+        }
     }
 
     #[inline]
@@ -43,62 +60,81 @@ impl History {
         }
     }
 
-    /// The current status and when it was entered.
+    /// The current status.
     #[inline]
-    pub(crate) fn current(&self) -> (&Status, Instant) {
-        let (status, at) = &self.steps[self.newest()];
-        (status, *at)
+    pub(crate) fn current(&self) -> &Status {
+        &self.steps[self.newest()].0
     }
 
-    /// Enters `status`. To enter the current one again is no change: the
-    /// clock `now` is not even read.
+    /// For how long a task that `started` then has been in its status.
+    pub(crate) fn in_status(&self, started: Instant, now: Moment) -> Duration {
+        since(self.steps[self.newest()].1, started, now)
+    }
+
+    /// Enters `status` of a task that has `started` then. To enter the current one again is no
+    /// change: no clock is even read. Returns whether something takes memory of its own since.
     #[inline]
-    pub(crate) fn enter(&mut self, status: Status, now: impl FnOnce() -> Instant) {
-        if is_same(self.current().0, &status) {
-            return;
+    pub(crate) fn enter(&mut self, status: Status, started: Instant) -> bool {
+        if is_same(self.current(), &status) {
+            return false;
         }
-        let step = (status, now());
+        let is_owned = matches!(status, Cow::Owned(_));
+        let step = (status, Some(Tick::now()));
         if self.steps.len() < KEPT {
             self.steps.push(step);
         } else {
-            self.overwrite(step);
+            self.overwrite(step, started);
         }
+        is_owned || self.steps.spilled()
     }
 
-    fn overwrite(&mut self, step: (Status, Instant)) {
+    fn overwrite(&mut self, step: Entered, started: Instant) {
         let oldest = usize::from(self.oldest);
         let next = (oldest + 1) % KEPT;
-        let until = self.steps[next].1;
-        let (status, at) = std::mem::replace(&mut self.steps[oldest], step);
+        let spent = match (self.steps[oldest].1, self.steps[next].1) {
+            (Some(entered), Some(left)) => left.since(entered),
+            // The first status, once in the life of a task.
+            (entered, left) => {
+                let now = Moment::now();
+                since(entered, started, now).saturating_sub(since(left, started, now))
+            }
+        };
+        let (status, _) = std::mem::replace(&mut self.steps[oldest], step);
         self.oldest = next as u8;
-        self.folded.get_or_insert_default().add(&status, until.saturating_duration_since(at));
+        self.folded.get_or_insert_default().add(&status, spent);
     }
 
-    fn in_order(&self) -> impl Iterator<Item = &(Status, Instant)> {
+    fn in_order(&self) -> impl Iterator<Item = &Entered> {
         let (newer, older) = self.steps.split_at(usize::from(self.oldest));
         older.iter().chain(newer)
     }
 
-    /// Whether it takes memory outside of itself.
-    #[inline]
-    pub(crate) fn has_spilled(&self) -> bool {
-        self.steps.spilled()
+    /// Whether it takes memory outside of itself for what is not the current status.
+    fn has_past(&self) -> bool {
+        let is_owned = |(status, _): &Entered| matches!(status, Cow::Owned(_));
+        self.steps.spilled() || self.steps[..self.newest()].iter().any(is_owned)
     }
 
     /// Forgets all but the current status, if that gives memory back. Returns
     /// what it has forgotten: to be dropped when no lock is held.
     pub(crate) fn forget_past(&mut self) -> Option<History> {
-        if !self.has_spilled() {
+        if !self.has_past() {
             return None;
         }
-        let (status, at) = self.current();
-        let current = SmallVec::from_iter([(status.clone(), at)]);
-        Some(std::mem::replace(self, History { steps: current, oldest: 0, folded: None }))
+        let newest = self.newest();
+        let current = std::mem::replace(&mut self.steps[newest], (INIT, None));
+        Some(std::mem::replace(self, History { steps: SmallVec::from_iter([current]), oldest: 0, folded: None }))
+    }
+
+    /// The bytes that it holds outside of itself, but for the current status.
+    pub(crate) fn past(&self) -> usize {
+        let current = if let Cow::Owned(status) = self.current() { status.capacity() } else { 0 };
+        self.spilled() - current
     }
 
     /// The bytes that it holds outside of itself.
-    pub(crate) fn spilled(&self) -> usize {
-        let steps = if self.steps.spilled() { self.steps.capacity() * size_of::<(Status, Instant)>() } else { 0 };
+    fn spilled(&self) -> usize {
+        let steps = if self.steps.spilled() { self.steps.capacity() * size_of::<Entered>() } else { 0 };
         let folded = self.folded.iter().flat_map(|folded| &folded.0);
         let sums = self.folded.as_ref().map_or(0, |folded| folded.0.capacity() * size_of::<(Status, Duration)>());
         let owned = |status: &Status| if let Cow::Owned(text) = status { text.capacity() } else { 0 };
@@ -106,21 +142,29 @@ impl History {
         steps + sums + texts.sum::<usize>()
     }
 
-    /// The statuses with their times since `started`.
-    pub(crate) fn steps(&self, started: Instant) -> Vec<Step> {
-        let since = |at: &Instant| at.saturating_duration_since(started);
-        self.in_order().map(|(status, at)| Step { status: status.to_string(), at: since(at) }).collect()
+    /// The statuses with their times since the start.
+    pub(crate) fn steps(&self, started: Instant, now: Moment) -> Vec<Step> {
+        let age = now.since(started);
+        let at = |entered: Option<Tick>| age.saturating_sub(since(entered, started, now));
+        self.in_order().map(|(status, entered)| Step { status: status.to_string(), at: at(*entered) }).collect()
     }
 
     /// The time spent in each distinct status up to `now`.
-    pub(crate) fn profile(&self, now: Instant) -> Vec<(String, Duration)> {
+    pub(crate) fn profile(&self, started: Instant, now: Moment) -> Vec<(String, Duration)> {
         let mut profile = self.folded.as_deref().cloned().unwrap_or_default();
-        let ends = self.in_order().skip(1).map(|(_, at)| *at).chain([now]);
-        for ((status, at), end) in self.in_order().zip(ends) {
-            profile.add(status, end.saturating_duration_since(*at));
+        let since = |(_, entered): &Entered| since(*entered, started, now);
+        let ends = self.in_order().skip(1).map(since).chain([Duration::ZERO]);
+        for (step, end) in self.in_order().zip(ends) {
+            profile.add(&step.0, since(step).saturating_sub(end));
         }
         profile.0.into_iter().map(|(status, time)| (status.into_owned(), time)).collect()
     }
+}
+
+/// How long ago a status was entered: never longer than its task has been there.
+fn since(entered: Option<Tick>, started: Instant, now: Moment) -> Duration {
+    let age = now.since(started);
+    entered.map_or(age, |entered| now.since_tick(entered).min(age))
 }
 
 /// Equality that need not read the text of one and the same literal.
@@ -151,60 +195,94 @@ impl Profile {
 mod tests {
     use super::*;
 
-    /// A history that entered one status a second, the first at second 1, and its start.
+    /// A history that entered these statuses, one behind the other.
     fn history(statuses: impl IntoIterator<Item = String>) -> (History, Instant) {
         let started = Instant::now();
-        let mut history = History::new(started);
-        for (second, status) in (1..).zip(statuses) {
-            history.enter(status.into(), || started + Duration::from_secs(second));
-        }
+        let mut history = History::new();
+        statuses.into_iter().for_each(|status| _ = history.enter(status.into(), started));
         (history, started)
     }
 
     #[test]
     fn the_last_32_are_kept_in_order() {
         let (history, started) = history((1..=40).map(|n| format!("s{n}")));
-        let steps = history.steps(started);
+        let now = Moment::now();
+        let steps = history.steps(started, now);
         assert_eq!(steps.len(), 32);
-        assert_eq!((steps[0].status.as_str(), steps[0].at.as_secs()), ("s9", 9));
-        assert_eq!((steps[31].status.as_str(), steps[31].at.as_secs()), ("s40", 40));
-        assert_eq!(history.current().0, "s40");
+        assert_eq!((steps[0].status.as_str(), steps[31].status.as_str()), ("s9", "s40"));
+        assert!(steps.is_sorted_by_key(|step| step.at) && steps[31].at <= now.since(started));
+        assert_eq!(history.current(), "s40");
+    }
+
+    #[test]
+    fn the_first_status_came_with_the_start() {
+        let (mut history, started) = history([]);
+        let now = Moment::now();
+        assert_eq!(history.in_status(started, now), now.since(started));
+        history.enter("busy".into(), started);
+        let steps = history.steps(started, Moment::now());
+        assert_eq!((steps[0].status.as_str(), steps[0].at), ("init", Duration::ZERO));
+    }
+
+    /// The sum of a profile is the age of the task, up to what rounding takes.
+    fn adds_up(profile: &[(String, Duration)], age: Duration) {
+        let sum: Duration = profile.iter().map(|(_, time)| *time).sum();
+        assert!(sum.abs_diff(age) < Duration::from_millis(1), "{sum:?} {age:?}");
     }
 
     #[test]
     fn the_profile_keeps_the_time_of_what_was_overwritten() {
         let (history, started) = history((0..100).map(|n| if n % 2 == 0 { "even" } else { "odd" }.to_string()));
-        let profile = history.profile(started + Duration::from_secs(101));
-        let seconds: Vec<_> = profile.iter().map(|(status, time)| (status.as_str(), time.as_secs())).collect();
-        assert_eq!(seconds, [("init", 1), ("even", 50), ("odd", 50)]);
+        let now = Moment::now();
+        let profile = history.profile(started, now);
+        assert_eq!(profile.iter().map(|(status, _)| status.as_str()).collect::<Vec<_>>(), ["init", "even", "odd"]);
+        adds_up(&profile, now.since(started));
     }
 
     #[test]
     fn a_profile_of_ever_new_statuses_is_bounded_and_loses_no_time() {
         let (history, started) = history((1..=1000).map(|n| format!("s{n}")));
-        let profile = history.profile(started + Duration::from_secs(1001));
-        assert_eq!(profile.len(), 33);
-        assert_eq!(profile[32].0, "…");
-        assert_eq!(profile.iter().map(|(_, time)| time.as_secs()).sum::<u64>(), 1001);
+        let now = Moment::now();
+        let profile = history.profile(started, now);
+        assert_eq!((profile.len(), profile[32].0.as_str()), (33, "…"));
+        adds_up(&profile, now.since(started));
     }
 
     #[test]
     fn the_past_is_forgotten_and_the_present_is_not() {
         let (mut history, started) = history((1..=40).map(|n| format!("s{n}")));
-        let entered = history.current().1;
+        let now = Moment::now();
+        let in_status = history.in_status(started, now);
         assert!(history.spilled() > 1000 && history.forget_past().is_some());
-        assert_eq!(
-            (history.spilled(), history.current().0.as_ref(), history.current().1),
-            ("s40".len(), "s40", entered)
-        );
-        assert_eq!(history.steps(started).len(), 1);
+        assert_eq!((history.current().as_ref(), history.in_status(started, now)), ("s40", in_status));
+        assert!(history.spilled() < 16 && history.past() == 0);
+        assert_eq!(history.steps(started, now).len(), 1);
         assert!(history.forget_past().is_none());
+    }
+
+    #[test]
+    fn a_short_past_of_long_texts_is_forgotten_too() {
+        let (mut history, _) = history(["x".repeat(200), "y".repeat(200), "z".to_string()]);
+        assert!(history.spilled() > 400 && history.forget_past().is_some());
+        assert_eq!((history.spilled(), history.current().as_ref()), (1, "z"));
+        let (mut literals, _) = history_of_literals();
+        assert!(literals.forget_past().is_none());
+        literals.reset();
+        assert_eq!((literals.current().as_ref(), literals.steps.len()), ("init", 1));
+    }
+
+    fn history_of_literals() -> (History, Instant) {
+        let (mut history, started) = history([]);
+        for status in ["a", "b", "c"] {
+            history.enter(Cow::Borrowed(status), started);
+        }
+        (history, started)
     }
 
     #[test]
     fn the_same_status_again_is_no_change() {
         let (mut history, started) = history(["busy".to_string()]);
-        history.enter("busy".into(), || unreachable!("no clock needed"));
-        assert_eq!(history.steps(started).len(), 2);
+        assert!(!history.enter("busy".into(), started));
+        assert_eq!(history.steps(started, Moment::now()).len(), 2);
     }
 }

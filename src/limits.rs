@@ -43,15 +43,26 @@ impl Cuts {
     }
 }
 
-/// `text`, cut to `bytes` with `…`. Owned only if it was cut or had been before.
+/// A text that is kept may have so many bytes of room that it does not need.
+const SLACK: usize = 16;
+
+/// `text`, cut to `bytes` with `…`, in memory of about its own size.
 #[inline]
-pub(crate) fn cut(text: Cow<'_, str>, bytes: usize) -> Cow<'_, str> {
-    if text.len() <= bytes {
-        return text;
+pub(crate) fn cut(text: Cow<'static, str>, bytes: usize) -> Cow<'static, str> {
+    match text {
+        Cow::Borrowed(literal) if literal.len() <= bytes => text,
+        Cow::Owned(ref owned) if owned.len() <= bytes && owned.capacity() <= owned.len() + SLACK => text,
+        text => fit(text, bytes),
     }
-    let mut text = text.into_owned();
-    escape::shorten(&mut text, bytes);
-    text.into()
+}
+
+#[cold]
+fn fit(text: Cow<'static, str>, bytes: usize) -> Cow<'static, str> {
+    // Not copied before it is cut.
+    let mut kept = text[..text.floor_char_boundary(bytes + '…'.len_utf8())].to_string();
+    escape::shorten(&mut kept, bytes);
+    kept.shrink_to_fit();
+    kept.into()
 }
 
 /// The part of a column's name that counts: two that begin alike for that long are one.

@@ -4,27 +4,28 @@
 //! touched again would deadlock, so none leaves this file: what goes out is a
 //! clone of the `Arc`.
 
-use std::borrow::Borrow;
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
 use ahash::RandomState;
-use compact_str::{CompactString, format_compact};
+use compact_str::CompactString;
 use dashmap::DashMap;
 use smallvec::SmallVec;
 
 use crate::audit::Audit;
+use crate::clock::Tick;
 use crate::entry::{Cause, Entry, Facts, Held, Verdict};
 use crate::escape;
-use crate::finished::{self, Counts, Finished};
+use crate::finished::Finished;
+use crate::key::{AsItIs, ById, Id, Named};
 use crate::killed::KillError;
 use crate::limits::{self, ID};
 use crate::proc::Proc;
+use crate::spare;
 
 /// Names that mean something else than a column of the program's.
 const RESERVED: [&str; 4] = ["id", "status", "time", "in_status"];
@@ -68,62 +69,44 @@ pub struct ProcList {
 #[repr(align(128))]
 pub(crate) struct Stripe {
     roster: Arc<Roster>,
-    finished: Mutex<Finished>,
+    /// Where it puts what it has ended.
+    shelf: usize,
     /// The names of columns that were set as secrets.
     secrets: Mutex<BTreeSet<CompactString>>,
 }
 
 /// What the clones of a list share.
 pub(crate) struct Roster {
-    running: DashMap<ById, (), RandomState>,
+    running: DashMap<ById, (), AsItIs>,
+    /// Hashes the ids, keyed at random.
+    hasher: RandomState,
     columns: RwLock<Arc<[String]>>,
     forbid_kill: AtomicBool,
     /// The last kills that somebody asked for at a port.
     audit: Audit,
-    /// How many finished tasks each stripe keeps.
-    keep_done: AtomicUsize,
+    finished: Finished,
     /// Numbers for the ids that a task cannot have as they are.
     unnamed: AtomicU64,
     repeated: AtomicU64,
 }
 
-/// An entry, known by its id.
-struct ById(Arc<Entry>);
-
-impl Borrow<str> for ById {
-    fn borrow(&self) -> &str {
-        self.0.id()
-    }
-}
-
-impl Hash for ById {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.id().hash(state);
-    }
-}
-
-impl PartialEq for ById {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.id() == other.0.id()
-    }
-}
-
-impl Eq for ById {}
-
 impl ProcList {
     /// An empty list, with no columns but the built-in `id`, `status` and `time`.
     pub fn new() -> Self {
         let roster = Arc::new(Roster {
-            running: DashMap::with_capacity_and_hasher_and_shard_amount(0, RandomState::new(), SHARDS),
+            running: DashMap::with_capacity_and_hasher_and_shard_amount(0, AsItIs::default(), SHARDS),
+            hasher: RandomState::new(),
             columns: RwLock::new(Arc::new([])),
             forbid_kill: AtomicBool::new(false),
             audit: Audit::default(),
-            keep_done: AtomicUsize::new(finished::KEPT),
+            finished: Finished::new(STRIPES),
             unnamed: AtomicU64::new(1),
             repeated: AtomicU64::new(10),
         });
-        let stripe = || Stripe { roster: Arc::clone(&roster), finished: Mutex::default(), secrets: Mutex::default() };
-        let stripes = (0..STRIPES).map(|_| Arc::new(stripe())).collect();
+        // Calibrates the clock, so that it is not for the first request to do.
+        let _ = Tick::now();
+        let stripe = |shelf| Stripe { roster: Arc::clone(&roster), shelf, secrets: Mutex::default() };
+        let stripes = (0..STRIPES).map(|shelf| Arc::new(stripe(shelf))).collect();
         ProcList { roster, stripes }
     }
 
@@ -186,9 +169,20 @@ impl ProcList {
 
     /// How many of the tasks that ended last are kept, for `done` at the port:
     /// 256 unless changed, 1,024 at most. Each thread that ends tasks keeps so many
-    /// of its own. With 0 the slowest are not kept either.
+    /// of its own. What is over goes at once; with 0 the slowest are not kept either.
     pub fn keep_done(&self, tasks: usize) {
-        self.roster.keep_done.store(tasks.min(finished::KEPT_AT_MOST), Ordering::Relaxed);
+        self.roster.finished.keep(tasks);
+    }
+
+    /// How many bytes the finished tasks that are kept may hold, all threads' together: 8 MiB unless
+    /// changed. When it is too much, those go that ended first, and a quarter of it is for the slowest.
+    ///
+    /// ```
+    /// let list = pm::ProcList::new();
+    /// list.keep_done_bytes(1 << 20);
+    /// ```
+    pub fn keep_done_bytes(&self, bytes: usize) {
+        self.roster.finished.keep_bytes(bytes);
     }
 
     /// Asks for the death of the task that runs under `id`, and returns at
@@ -226,35 +220,45 @@ impl ProcList {
     }
 
     /// Adds a task under `id`, or under the next best id, and returns its entry.
-    pub(crate) fn insert(&self, id: String) -> Arc<Entry> {
+    pub(crate) fn insert(&self, id: &str) -> Arc<Entry> {
         let started = Instant::now();
         let forbidden = self.roster.forbid_kill.load(Ordering::Relaxed);
-        let enter = |id| self.roster.enter(Arc::new(Entry::new(id, started, forbidden)));
-        if id.is_empty() {
-            loop {
-                let n = self.roster.unnamed.fetch_add(1, Ordering::Relaxed);
-                if let Some(entry) = enter(format_compact!("task{n}")) {
-                    return entry;
-                }
-            }
-        }
-        let mut id = CompactString::from(id);
-        if id.len() > ID {
-            id = within(&id, "");
-            let entry = self.insert_next_best(id, enter);
-            entry.id_was_cut();
+        let enter = |id: &str| self.roster.enter(spare::entry(self.roster.key(id), started, forbidden));
+        if !id.is_empty()
+            && id.len() <= ID
+            && let Some(entry) = enter(id)
+        {
             return entry;
         }
         self.insert_next_best(id, enter)
     }
 
-    /// Enters a task under `id` or, if that is taken, under the next best one.
-    fn insert_next_best(&self, id: CompactString, enter: impl Fn(CompactString) -> Option<Arc<Entry>>) -> Arc<Entry> {
-        if let Some(entry) = enter(id.clone()) {
+    /// Enters a task under the next best id.
+    #[cold]
+    fn insert_next_best(&self, id: &str, enter: impl Fn(&str) -> Option<Arc<Entry>>) -> Arc<Entry> {
+        if id.is_empty() {
+            loop {
+                let n = self.roster.unnamed.fetch_add(1, Ordering::Relaxed);
+                if let Some(entry) = enter(&format!("task{n}")) {
+                    return entry;
+                }
+            }
+        }
+        let entry = self.insert_with_suffix(id, enter);
+        if id.len() > ID {
+            entry.id_was_cut();
+        }
+        entry
+    }
+
+    fn insert_with_suffix(&self, id: &str, enter: impl Fn(&str) -> Option<Arc<Entry>>) -> Arc<Entry> {
+        if id.len() > ID
+            && let Some(entry) = enter(&within(id, ""))
+        {
             return entry;
         }
         for n in 2..=9 {
-            if let Some(entry) = enter(within(&id, &format!("+{n}"))) {
+            if let Some(entry) = enter(&within(id, &format!("+{n}"))) {
                 return entry;
             }
         }
@@ -262,14 +266,14 @@ impl ProcList {
         // once, however many tasks have this one.
         loop {
             let n = self.roster.repeated.fetch_add(1, Ordering::Relaxed);
-            if let Some(entry) = enter(within(&id, &format!("+{n}"))) {
+            if let Some(entry) = enter(&within(id, &format!("+{n}"))) {
                 return entry;
             }
         }
     }
 
     pub(crate) fn find(&self, id: &str) -> Option<Arc<Entry>> {
-        self.roster.running.get(id).map(|found| Arc::clone(&found.key().0))
+        self.roster.running.get(&self.roster.key(id) as &dyn Named).map(|found| Arc::clone(&found.key().entry))
     }
 
     /// The stripe of the calling thread.
@@ -290,7 +294,7 @@ impl ProcList {
     /// as it takes to clone its `Arc`s; the vector has room before that.
     pub(crate) fn entries(&self) -> Vec<Arc<Entry>> {
         let mut entries = Vec::with_capacity(self.roster.running.len() + SHARDS);
-        entries.extend(self.roster.running.iter().map(|found| Arc::clone(&found.key().0)));
+        entries.extend(self.roster.running.iter().map(|found| Arc::clone(&found.key().entry)));
         entries
     }
 
@@ -314,13 +318,13 @@ impl ProcList {
             if next.is_empty() {
                 return picked;
             }
-            next.iter().for_each(|found| found.key().0.approach());
+            next.iter().for_each(|found| found.key().entry.approach());
             // The lock of an entry is a leaf, and nobody is waited for with one in hand.
-            let held: SmallVec<[_; TOGETHER]> = next.iter().map(|found| found.key().0.try_hold()).collect();
+            let held: SmallVec<[_; TOGETHER]> = next.iter().map(|found| found.key().entry.try_hold()).collect();
             held.iter().flatten().for_each(Held::approach);
             let mut busy: SmallVec<[_; TOGETHER]> = SmallVec::new();
             for (found, held) in next.iter().zip(held) {
-                let entry = &found.key().0;
+                let entry = &found.key().entry;
                 match held {
                     Some(held) => picked.extend(held.look(|facts| look(entry, facts)).flatten()),
                     None => busy.push(entry),
@@ -335,41 +339,24 @@ impl ProcList {
     /// and a place in them for each.
     pub(crate) fn overhead(&self) -> usize {
         let places = self.roster.running.capacity() * (size_of::<ById>() + 1);
-        places + SHARDS * 128 + STRIPES * size_of::<Stripe>()
+        places + SHARDS * 128 + STRIPES * size_of::<Stripe>() + self.roster.finished.overhead()
     }
 
-    /// How many tasks have ended, and how.
-    pub(crate) fn counts(&self) -> Counts {
-        let mut counts = Counts::default();
-        self.stripes.iter().for_each(|stripe| counts.add(&stripe.finished().counts()));
-        counts
-    }
-
-    /// How many of the tasks that ended last can be asked for.
-    pub(crate) fn kept(&self) -> usize {
-        self.roster.keep_done.load(Ordering::Relaxed)
-    }
-
-    /// How many finished ones are kept by all threads.
-    pub(crate) fn finished(&self) -> usize {
-        self.stripes.iter().map(|stripe| stripe.finished().last().len()).sum()
-    }
-
-    /// The tasks that ended last, in no order.
-    pub(crate) fn last_finished(&self) -> Vec<Arc<Entry>> {
-        self.stripes.iter().flat_map(|stripe| stripe.finished().last().cloned().collect::<Vec<_>>()).collect()
-    }
-
-    /// The slowest of those that ended, in no order.
-    pub(crate) fn slowest_finished(&self) -> Vec<Arc<Entry>> {
-        self.stripes.iter().flat_map(|stripe| stripe.finished().slowest().cloned().collect::<Vec<_>>()).collect()
+    /// The tasks that have ended.
+    pub(crate) fn finished(&self) -> &Finished {
+        &self.roster.finished
     }
 }
 
 impl Roster {
+    #[inline]
+    fn key<'a>(&self, id: &'a str) -> Id<'a> {
+        Id { hash: self.hasher.hash_one(id), id }
+    }
+
     /// Adds `entry` if its id is free.
     fn enter(&self, entry: Arc<Entry>) -> Option<Arc<Entry>> {
-        match self.running.entry(ById(Arc::clone(&entry))) {
+        match self.running.entry(ById::new(Arc::clone(&entry))) {
             dashmap::Entry::Vacant(free) => {
                 free.insert(());
                 Some(entry)
@@ -380,10 +367,6 @@ impl Roster {
 }
 
 impl Stripe {
-    fn finished(&self) -> MutexGuard<'_, Finished> {
-        self.finished.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn secrets(&self) -> MutexGuard<'_, BTreeSet<CompactString>> {
         self.secrets.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -400,16 +383,19 @@ impl Stripe {
     /// Ends a task and takes it off the list, unless that has been done.
     pub(crate) fn end(&self, entry: &Arc<Entry>, cause: Cause) -> bool {
         let Some(end) = entry.end(cause) else { return false };
+        let key = Id { hash: entry.hash(), id: entry.id() };
         // Its id may be another task's by now only if this one left before.
-        let removed = self.roster.running.remove_if(entry.id(), |found, ()| Arc::ptr_eq(&found.0, entry));
-        if let Some((ById(entry), ())) = removed {
-            let keep = self.roster.keep_done.load(Ordering::Relaxed);
-            let evicted = self.finished().record(entry, &end, keep);
-            drop(evicted);
+        let removed = self.roster.running.remove_if(&key as &dyn Named, |found, ()| Arc::ptr_eq(&found.entry, entry));
+        if let Some((ById { entry, .. }, ())) = removed
+            && let Some(evicted) = self.roster.finished.record(self.shelf, entry, &end)
+        {
+            spare::put(evicted);
         }
-        end.woken.wake();
-        if let Some((kill, ending)) = end.kill {
-            kill.announce(ending);
+        if let Some(extra) = end.extra {
+            extra.woken.wake();
+            if let Some((kill, ending)) = extra.kill {
+                kill.announce(ending);
+            }
         }
         true
     }
@@ -424,10 +410,11 @@ fn lane() -> usize {
 }
 
 /// `id` with `suffix`, cut to the longest id there may be.
-fn within(id: &str, suffix: &str) -> CompactString {
-    let mut base = id.to_string();
+fn within(id: &str, suffix: &str) -> String {
+    // What is cut is not copied first.
+    let mut base = id[..id.floor_char_boundary(ID + 4)].to_string();
     escape::shorten(&mut base, ID - suffix.len());
-    format_compact!("{base}{suffix}")
+    base + suffix
 }
 
 // A panic leaves nothing half done here: see the invariants of an entry.
@@ -453,7 +440,7 @@ mod tests {
     #[test]
     fn an_id_that_is_running_gets_a_suffix() {
         let list = ProcList::new();
-        let ids: Vec<_> = (0..12).map(|_| list.insert("a".into()).id().to_string()).collect();
+        let ids: Vec<_> = (0..12).map(|_| list.insert("a").id().to_string()).collect();
         assert_eq!(ids[..3], ["a", "a+2", "a+3"]);
         assert_eq!(ids[8..], ["a+9", "a+10", "a+11", "a+12"]);
     }
@@ -462,20 +449,20 @@ mod tests {
     fn a_long_id_is_cut_and_known_by_what_is_left() {
         let list = ProcList::new();
         let long = "x".repeat(1000);
-        let cut = list.insert(long.clone());
+        let cut = list.insert(&long);
         assert_eq!((cut.id().len(), cut.id().ends_with("xx…")), (256, true));
         assert!(list.find(&long).is_none(), "many have this beginning");
         assert!(list.find(cut.id()).is_some());
-        let second = list.insert(long);
+        let second = list.insert(&long);
         assert_eq!((second.id().len(), second.id().ends_with("…+2")), (256, true));
     }
 
     #[test]
     fn an_empty_id_becomes_a_numbered_one() {
         let list = ProcList::new();
-        let taken = list.insert("task2".into());
-        assert_eq!(list.insert(String::new()).id(), "task1");
-        assert_eq!(list.insert(String::new()).id(), "task3");
+        let taken = list.insert("task2");
+        assert_eq!(list.insert("").id(), "task1");
+        assert_eq!(list.insert("").id(), "task3");
         assert_eq!(taken.id(), "task2");
     }
 
@@ -491,7 +478,7 @@ mod tests {
     #[test]
     fn an_outcome_is_announced_when_the_row_has_left() {
         let list = ProcList::new();
-        let entry = list.insert("a".into());
+        let entry = list.insert("a");
         let Verdict::Killing(kill, _) = entry.kill(String::new(), None) else { panic!("is running") };
         let length = Arc::new(Length(list.clone(), AtomicUsize::new(usize::MAX)));
         let mut outcome = std::pin::pin!(kill.wait());

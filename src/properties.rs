@@ -3,12 +3,13 @@
 //! Each panics when it does not hold.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use unicode_width::UnicodeWidthStr;
 
 use crate::access::{Access, Admitted, Role};
+use crate::clock::Moment;
 use crate::escape;
 use crate::list::ProcList;
 use crate::session::{self, Service};
@@ -49,7 +50,7 @@ pub fn expression(text: &str) {
     let parsed = Expr::parse(text, &Fields::of(&list, false));
     match parsed {
         Ok(expr) => {
-            let now = Instant::now();
+            let now = Moment::now();
             let ask = |expr: &Expr| list.entries()[0].look(|facts| expr.holds(facts, now, false));
             let holds = ask(&expr).expect("it is running");
             // What it means does not hang on who asks, nor on its own negation.

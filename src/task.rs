@@ -12,6 +12,7 @@ use crate::killed::{self, Killed};
 use crate::limits;
 use crate::list::{ProcList, Stripe};
 use crate::proc::Proc;
+use crate::value::Text;
 
 /// The guard of a running task: as long as it lives, the task is in the list.
 ///
@@ -83,7 +84,7 @@ impl ProcList {
     /// assert_eq!((first.id(), second.id()), ("req1", "req1+2"));
     /// ```
     pub fn start(&self, id: impl Into<String>) -> Task {
-        let entry = self.insert(id.into());
+        let entry = self.insert(&id.into());
         Task { handle: Handle { entry }, list: Some(self.stripe()) }
     }
 
@@ -298,10 +299,7 @@ impl Handle {
     }
 
     fn put_col(&self, name: &str, value: impl Display, is_secret: bool) {
-        let mut text = Value::default();
-        // A `Display` that gives up leaves what it has written.
-        let _ = fmt::write(&mut text, format_args!("{value}"));
-        self.entry.set_col(name, text.as_str(), is_secret);
+        self.entry.set_col(name, Text::new().format(value), is_secret);
     }
 
     /// Removes a column; nothing happens if it is not set.
@@ -411,57 +409,6 @@ fn unwind_if_killed(entry: &Entry, location: &'static Location<'static>) {
     }
     if let Some(killed) = entry.kill_point(location) {
         killed.unwind();
-    }
-}
-
-/// A value being formatted: on the stack, as long as it fits.
-struct Value {
-    short: [u8; 64],
-    len: usize,
-    long: String,
-}
-
-impl Default for Value {
-    #[inline]
-    fn default() -> Self {
-        Value { short: [0; 64], len: 0, long: String::new() }
-    }
-}
-
-impl Value {
-    #[inline]
-    fn as_str(&self) -> &str {
-        match self.long.as_str() {
-            // Whole strings went in, so whole strings come out.
-            "" => std::str::from_utf8(&self.short[..self.len]).unwrap_or_default(),
-            long => long,
-        }
-    }
-}
-
-impl fmt::Write for Value {
-    #[inline]
-    fn write_str(&mut self, piece: &str) -> fmt::Result {
-        let end = self.len + piece.len();
-        if self.long.is_empty() && end <= self.short.len() {
-            self.short[self.len..end].copy_from_slice(piece.as_bytes());
-            self.len = end;
-        } else {
-            self.spill(piece);
-        }
-        Ok(())
-    }
-}
-
-impl Value {
-    #[cold]
-    fn spill(&mut self, piece: &str) {
-        if self.long.is_empty() {
-            self.long = self.as_str().to_string();
-        }
-        // One byte more than there is room for, so that it is seen to be cut.
-        let room = (limits::VALUE + 4).saturating_sub(self.long.len());
-        self.long.push_str(&piece[..piece.floor_char_boundary(room)]);
     }
 }
 

@@ -12,10 +12,10 @@ pub(crate) mod table;
 
 use std::cmp::Ordering;
 use std::sync::Arc;
-use std::time::Instant;
 
 use compact_str::CompactString;
 
+use crate::clock::Moment;
 use crate::entry::{Entry, Facts};
 use crate::list::ProcList;
 use expr::Expr;
@@ -59,12 +59,12 @@ impl View {
     }
 
     /// Whether it shows this task, if there is room.
-    pub(crate) fn shows(&self, task: &Facts<'_>, now: Instant) -> bool {
+    pub(crate) fn shows(&self, task: &Facts<'_>, now: Moment) -> bool {
         self.filter.as_ref().is_none_or(|filter| filter.holds(task, now, self.reveal))
     }
 
     /// The tasks of `list` that this shows at `now`.
-    pub(crate) fn select(&self, list: &ProcList, now: Instant) -> Selection {
+    pub(crate) fn select(&self, list: &ProcList, now: Moment) -> Selection {
         let is_quick = self.filter.as_ref().is_none_or(Expr::is_quick);
         match &self.sort {
             None => {
@@ -110,7 +110,7 @@ enum Key {
 }
 
 impl Sort {
-    fn key(&self, facts: &Facts<'_>, now: Instant, reveal: bool) -> Key {
+    fn key(&self, facts: &Facts<'_>, now: Moment, reveal: bool) -> Key {
         match self.field.cell(facts, now, reveal) {
             Cell::Time(time) => Key::Number(time.as_secs_f64()),
             Cell::Missing | Cell::Text("") => Key::Missing,
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     fn ids(list: &ProcList, view: &View) -> Vec<String> {
-        view.select(list, Instant::now()).tasks.iter().map(|task| task.id().to_string()).collect()
+        view.select(list, Moment::now()).tasks.iter().map(|task| task.id().to_string()).collect()
     }
 
     fn sorted(list: &ProcList, column: &str, descending: bool) -> Vec<String> {
@@ -154,7 +154,7 @@ mod tests {
         let oldest = |limit| ids(&list, &View::of_all(limit, true));
         assert_eq!(oldest(3), ["t0", "t1", "t2"]);
         assert_eq!(oldest(1000), (0..100).map(|n| format!("t{n}")).collect::<Vec<_>>());
-        let none = View::of_all(0, true).select(&list, Instant::now());
+        let none = View::of_all(0, true).select(&list, Moment::now());
         assert_eq!((none.tasks.len(), none.total), (0, 100));
         drop(tasks);
     }

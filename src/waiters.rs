@@ -47,6 +47,11 @@ impl Waiters {
         Woken(std::mem::take(&mut self.wakers))
     }
 
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.wakers.is_empty()
+    }
+
     fn position(&self, key: Key) -> Option<usize> {
         self.wakers.iter().position(|(known, _)| *known == key)
     }

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::access::Tried;
+use crate::clock::Moment;
 use crate::entry::Entry;
 use crate::escape;
 use crate::list::ProcList;
@@ -64,7 +64,7 @@ pub(crate) fn answer(question: &Question, list: &ProcList, context: &Context) ->
 
 /// The oldest tasks for which `filter` holds, as the columns of `view` show them.
 fn victims(list: &ProcList, filter: Expr, view: &View) -> Answer {
-    let now = Instant::now();
+    let now = Moment::now();
     // Whoever is to be killed must have a name.
     let mut columns = view.columns.clone();
     if let Some(columns) = columns.as_mut().filter(|columns| !columns.contains(&Field::Id)) {

@@ -146,7 +146,7 @@ impl Frames {
         if urgent {
             return self.render(self.gate().await, 0, make).await;
         }
-        let finished = self.list.finished();
+        let finished = self.list.finished().len();
         let turn = Arc::clone(&self.turn).lock_owned().await;
         let gate = self.rested_gate().await;
         let make = move |list: &ProcList| {

@@ -4,9 +4,11 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::clock::Moment;
 use crate::duration::seconds;
 use crate::entry::{Entry, Facts};
 use crate::escape;
+use crate::finished::SLOWEST;
 use crate::list::ProcList;
 use crate::proc::Outcome;
 use crate::view::field::{Cell, Field, Fields};
@@ -15,16 +17,18 @@ use crate::view::grid::Grid;
 /// The `n` tasks that ended last, the last one first.
 pub(crate) fn done(list: &ProcList, n: usize, reveal: bool) -> String {
     // Behind those there are some of threads that ended fewer, and not all.
-    let n = n.min(list.kept());
-    let mut entries = list.last_finished();
+    let n = n.min(list.finished().kept());
+    let mut entries = list.finished().last();
     entries.sort_by_cached_key(|entry| Reverse(entry.look_back(ended)));
     render(list, &entries[..n.min(entries.len())], reveal)
 }
 
 /// The `n` slowest of those that ended, the slowest first.
 pub(crate) fn slow(list: &ProcList, n: usize, reveal: bool) -> String {
-    let mut entries = list.slowest_finished();
+    let mut entries = list.finished().slowest();
     entries.sort_by_cached_key(|entry| Reverse(entry.look_back(ran)));
+    // Behind those there are some of threads that ended fewer, and not all.
+    let n = n.min(SLOWEST);
     render(list, &entries[..n.min(entries.len())], reveal)
 }
 
@@ -37,7 +41,7 @@ fn ran(facts: &Facts<'_>) -> Duration {
 }
 
 fn render(list: &ProcList, entries: &[Arc<Entry>], reveal: bool) -> String {
-    let now = Instant::now();
+    let now = Moment::now();
     let columns: Vec<Field> = Fields::of(list, reveal).columns().collect();
     let mut header: Vec<String> = ["id", "status", ">time", ">ago", "outcome"].map(String::from).into();
     header.extend(columns.iter().map(|column| escape::echo(column.name()).to_string()));
@@ -45,7 +49,7 @@ fn render(list: &ProcList, entries: &[Arc<Entry>], reveal: bool) -> String {
     let mut grid = Grid::new(header.iter().map(String::as_str));
     for entry in entries {
         let (mut row, cells, note) = entry.look_back(|facts| {
-            let ago = ended(facts).map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+            let ago = ended(facts).map_or(Duration::ZERO, |at| now.since(at));
             let outcome = facts.end.map_or(Outcome::Ended, |(outcome, _)| outcome);
             let message = match (outcome, facts.kill) {
                 (Outcome::Killed, Some(kill)) => kill.message.clone(),
@@ -67,7 +71,7 @@ fn render(list: &ProcList, entries: &[Arc<Entry>], reveal: bool) -> String {
     grid.finish()
 }
 
-fn text(column: &Field, facts: &Facts<'_>, now: Instant, reveal: bool) -> String {
+fn text(column: &Field, facts: &Facts<'_>, now: Moment, reveal: bool) -> String {
     match column.cell(facts, now, reveal) {
         Cell::Text(text) => text.to_string(),
         Cell::Time(_) | Cell::Missing => String::new(),

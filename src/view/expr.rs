@@ -1,10 +1,11 @@
 //! Expr: `uri~/export and time>30s and not status=init`. Grammar and meaning; docs/expressions.md is its manual.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use memchr::memmem::Finder;
 
+use crate::clock::Moment;
 use crate::duration;
 use crate::entry::Facts;
 use crate::escape;
@@ -133,7 +134,7 @@ impl Expr {
     }
 
     /// Whether it holds for a task.
-    pub(crate) fn holds(&self, task: &Facts<'_>, now: Instant, reveal: bool) -> bool {
+    pub(crate) fn holds(&self, task: &Facts<'_>, now: Moment, reveal: bool) -> bool {
         match self {
             Expr::All(exprs) => exprs.iter().all(|expr| expr.holds(task, now, reveal)),
             Expr::Any(exprs) => exprs.iter().any(|expr| expr.holds(task, now, reveal)),

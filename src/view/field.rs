@@ -1,8 +1,9 @@
 //! Field: what a column is called, and what it holds for a task.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::Moment;
 use crate::columns::MASK;
 use crate::entry::Facts;
 use crate::escape;
@@ -54,14 +55,12 @@ impl Field {
 
     /// What may be known of this field to who sees secrets if `reveal`.
     #[inline]
-    pub(crate) fn cell<'a>(&self, task: &Facts<'a>, now: Instant, reveal: bool) -> Cell<'a> {
-        // The time of those that have ended has stopped.
-        let now = task.end.map_or(now, |(_, at)| at);
+    pub(crate) fn cell<'a>(&self, task: &Facts<'a>, now: Moment, reveal: bool) -> Cell<'a> {
         match self {
             Field::Id => Cell::Text(task.id),
             Field::Status => Cell::Text(task.status()),
-            Field::Time => Cell::Time(now.saturating_duration_since(task.started)),
-            Field::InStatus => Cell::Time(now.saturating_duration_since(task.entered())),
+            Field::Time => Cell::Time(task.age(now)),
+            Field::InStatus => Cell::Time(task.in_status(now)),
             Field::Column(name) => {
                 let column = task.columns.get(name);
                 column.and_then(|column| column.known(reveal)).map_or(Cell::Missing, Cell::Text)

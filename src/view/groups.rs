@@ -1,10 +1,11 @@
 //! Groups: `by <column>`. How many tasks there are of each kind, and for how long they have been running.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use compact_str::CompactString;
 
+use crate::clock::Moment;
 use crate::duration;
 use crate::escape;
 use crate::list::ProcList;
@@ -14,7 +15,7 @@ use crate::view::{View, table};
 
 /// The tasks that `view` selects, grouped by `field`: the largest group first.
 pub(crate) fn render(list: &ProcList, view: &View, field: &Field) -> String {
-    let now = Instant::now();
+    let now = Moment::now();
     let mut groups: HashMap<CompactString, Vec<Duration>> = HashMap::new();
     for task in list.entries() {
         task.look(|facts| {
@@ -23,7 +24,7 @@ pub(crate) fn render(list: &ProcList, view: &View, field: &Field) -> String {
                     Cell::Text(text) => text,
                     Cell::Time(_) | Cell::Missing => "",
                 };
-                let time = now.saturating_duration_since(facts.started);
+                let time = facts.age(now);
                 match groups.get_mut(key) {
                     Some(times) => times.push(time),
                     None => _ = groups.insert(key.into(), vec![time]),

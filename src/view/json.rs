@@ -1,8 +1,8 @@
 //! Json: one object a task, a line each, for `jq`.
 
 use std::fmt::Write;
-use std::time::Instant;
 
+use crate::clock::Moment;
 use crate::duration;
 use crate::entry::{Facts, Note};
 use crate::escape::{self, Form};
@@ -11,7 +11,7 @@ use crate::view::{Selection, View};
 
 /// All tasks that `view` matches, in its order, without its limit.
 pub(crate) fn render(list: &ProcList, view: &View) -> String {
-    let now = Instant::now();
+    let now = Moment::now();
     let Selection { tasks, .. } = View { limit: usize::MAX, ..view.clone() }.select(list, now);
     let mut text = String::with_capacity(256 * tasks.len());
     for task in tasks {
@@ -34,14 +34,14 @@ struct Object {
 }
 
 impl Object {
-    fn copy(facts: &Facts<'_>, now: Instant, reveal: bool) -> Self {
+    fn copy(facts: &Facts<'_>, now: Moment, reveal: bool) -> Self {
         let columns = facts.columns.iter().filter_map(|(name, value)| Some((name, value.known(reveal)?)));
         Object {
             id: facts.id.to_string(),
             status: facts.status().to_string(),
-            times: [facts.started, facts.entered()].map(|since| now.saturating_duration_since(since)),
+            times: [facts.age(now), facts.in_status(now)],
             killing: facts.kill.map(|kill| {
-                let since = now.saturating_duration_since(kill.at);
+                let since = now.since(kill.at);
                 (since, kill.message.clone(), kill.by.as_deref().map(str::to_string))
             }),
             note: facts.note.clone(),

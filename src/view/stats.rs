@@ -13,7 +13,7 @@ use crate::view::grid::Grid;
 pub(crate) fn render(list: &ProcList, clients: usize) -> String {
     let now = Instant::now();
     let entries = list.entries();
-    let mut counts = list.counts();
+    let mut counts = list.finished().counts();
     let (mut running, mut killing, mut memory) = (0, 0, list.overhead());
     for task in &entries {
         let (is_killed, cuts) = task.look_back(|facts| (facts.kill.is_some(), facts.cuts.copied()));
@@ -26,7 +26,7 @@ pub(crate) fn render(list: &ProcList, clients: usize) -> String {
         memory += task.memory();
     }
     let mut seen = HashSet::new();
-    let finished = list.last_finished().into_iter().chain(list.slowest_finished());
+    let finished = list.finished().last().into_iter().chain(list.finished().slowest());
     memory += finished.filter(|task| seen.insert(Arc::as_ptr(task))).map(|task| task.memory()).sum::<usize>();
 
     let mut grid = Grid::headless();

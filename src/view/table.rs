@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::Moment;
 use crate::duration;
 use crate::entry::{Entry, Facts};
 use crate::escape::{self, CELL, Form};
@@ -38,7 +39,7 @@ impl ProcList {
 
 /// The table of what `view` shows.
 pub(crate) fn render(list: &ProcList, view: &View) -> String {
-    let now = Instant::now();
+    let now = Moment::now();
     let Selection { tasks, total } = view.select(list, now);
     let mut table = rows(&fields(list, view), &tasks, now, view.reveal);
     push_rest(&mut table, tasks.len(), total);
@@ -62,7 +63,7 @@ pub(crate) fn fields(list: &ProcList, view: &View) -> Vec<Field> {
 }
 
 /// A header and a row for each of `tasks` that is still running.
-pub(crate) fn rows(fields: &[Field], tasks: &[Arc<Entry>], now: Instant, reveal: bool) -> String {
+pub(crate) fn rows(fields: &[Field], tasks: &[Arc<Entry>], now: Moment, reveal: bool) -> String {
     let widths: Vec<usize> = fields.iter().map(|field| time_width(field, tasks, now)).collect();
     let mut text = String::with_capacity(64 * (tasks.len() + 1));
     for (field, width) in fields.iter().zip(&widths) {
@@ -94,11 +95,11 @@ pub(crate) fn rows(fields: &[Field], tasks: &[Arc<Entry>], now: Instant, reveal:
 }
 
 /// How wide the times of a column are; 0 if it holds texts.
-fn time_width(field: &Field, tasks: &[Arc<Entry>], now: Instant) -> usize {
+fn time_width(field: &Field, tasks: &[Arc<Entry>], now: Moment) -> usize {
     let longest = match field {
-        Field::Time => tasks.iter().map(|task| now.saturating_duration_since(task.started())).max(),
+        Field::Time => tasks.iter().map(|task| now.since(task.started())).max(),
         Field::InStatus => {
-            let in_status = |task: &Arc<Entry>| task.look(|facts| now.saturating_duration_since(facts.entered()));
+            let in_status = |task: &Arc<Entry>| task.look(|facts| facts.in_status(now));
             tasks.iter().filter_map(in_status).max()
         }
         Field::Id | Field::Status | Field::Column(_) => return 0,
@@ -137,10 +138,10 @@ struct Shown<'a> {
 }
 
 impl Cells {
-    fn read(&mut self, fields: &[Field], facts: &Facts<'_>, now: Instant, reveal: bool) {
+    fn read(&mut self, fields: &[Field], facts: &Facts<'_>, now: Moment, reveal: bool) {
         self.text.clear();
         self.ends.clear();
-        self.killing = facts.kill.map(|kill| now.saturating_duration_since(kill.at));
+        self.killing = facts.kill.map(|kill| now.since(kill.at));
         for field in fields {
             let mut time = Duration::ZERO;
             match field.cell(facts, now, reveal) {

@@ -14,7 +14,7 @@ fn list() -> ProcList {
 fn holds(list: &ProcList, expr: &str) -> bool {
     let expr = Expr::parse(expr, &Fields::of(list, true)).unwrap_or_else(|invalid| panic!("{expr}: {invalid}"));
     let entries = list.entries();
-    entries[0].look(|facts| expr.holds(facts, Instant::now(), true)).expect("is running")
+    entries[0].look(|facts| expr.holds(facts, Moment::now(), true)).expect("is running")
 }
 
 #[track_caller]
@@ -110,7 +110,7 @@ fn a_secret_is_not_there_for_who_may_not_see_it() {
     assert!(invalid.to_string().ends_with("no column of that name (id, status, time, in_status, host)"), "{invalid}");
     // An expression that was understood before the column became a secret.
     let earlier = Expr::parse("token~8", &Fields::of(&list, true)).expect("is known");
-    assert_eq!(list.entries()[0].look(|facts| earlier.holds(facts, Instant::now(), false)), Some(false));
+    assert_eq!(list.entries()[0].look(|facts| earlier.holds(facts, Moment::now(), false)), Some(false));
 }
 
 #[test]

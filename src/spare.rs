@@ -1,0 +1,87 @@
+//! Spare: the entry of a task that nobody remembers, kept by each thread for the next task it starts.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::entry::Entry;
+use crate::key::Id;
+
+thread_local! {
+    static SPARE: Cell<Option<Arc<Entry>>> = const { Cell::new(None) };
+}
+
+/// An entry for a new task: the spare one, if there is one.
+#[inline]
+pub(crate) fn entry(id: Id<'_>, started: Instant, forbidden: bool) -> Arc<Entry> {
+    // A thread that is being torn down has none.
+    if let Some(mut spare) = SPARE.try_with(Cell::take).ok().flatten()
+        && let Some(entry) = Arc::get_mut(&mut spare)
+    {
+        entry.reuse(id, started, forbidden);
+        return spare;
+    }
+    Arc::new(Entry::new(id, started, forbidden))
+}
+
+/// Keeps `entry` if nobody else holds it.
+#[inline]
+pub(crate) fn put(entry: Arc<Entry>) {
+    if Arc::strong_count(&entry) == 1 {
+        let before = SPARE.try_with(|spare| spare.replace(Some(entry)));
+        drop(before);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::Location;
+
+    use crate::ProcList;
+    use crate::entry::Cause;
+    use crate::value::Text;
+
+    #[test]
+    fn the_next_task_is_as_new_in_the_entry_of_one_that_is_forgotten() {
+        let old = entry(Id { hash: 1, id: "old" }, Instant::now(), false);
+        let place = Arc::as_ptr(&old);
+        old.set_col("token", Text::new().format("8e2b"), true);
+        for n in 0..40 {
+            old.set_status(format!("step {n}").into(), Location::caller());
+        }
+        old.kill("too slow".to_string(), None);
+        old.kill_point(Location::caller()).expect("was killed");
+        old.abandon();
+        old.forbid_kill();
+        old.id_was_cut();
+        let _snapshot = old.proc(false);
+        old.end(Cause::Dropped).expect("it was running");
+        put(old);
+
+        let new = entry(Id { hash: 2, id: "new" }, Instant::now(), false);
+        assert_eq!(Arc::as_ptr(&new), place);
+        assert!(!new.is_killed() && new.kill_point(Location::caller()).is_none());
+        let proc = new.proc(false);
+        assert_eq!((proc.id.as_str(), proc.status.as_str(), proc.cols, proc.site), ("new", "init", vec![], None));
+        assert_eq!(new.hash(), 2);
+        assert_eq!(
+            (proc.history.len(), proc.profile.len(), proc.killing, proc.note, proc.outcome),
+            (1, 1, None, None, None)
+        );
+        assert!(proc.elapsed < std::time::Duration::from_secs(60) && new.memory() == size_of::<Entry>());
+        new.set_col("token", Text::new().format("public"), false);
+        assert_eq!(new.proc(false).cols[0].1, "public");
+        assert!(matches!(new.kill(String::new(), None), crate::entry::Verdict::Killing(..)), "it may be killed");
+    }
+
+    #[test]
+    fn an_entry_that_somebody_holds_is_not_reused() {
+        let list = ProcList::new();
+        list.keep_done(1);
+        let handle = list.start("old").handle();
+        drop(list.start("the last one that is kept"));
+        let new = list.start("new");
+        assert_eq!((handle.id(), new.id()), ("old", "new"));
+    }
+}
