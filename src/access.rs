@@ -9,8 +9,6 @@ mod user;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-#[cfg(unix)]
-use crate::aside::aside;
 use tokens::Tokens;
 pub(crate) use tokens::{Source, Tried};
 
@@ -55,25 +53,52 @@ pub(crate) struct Admitted {
     pub(crate) who: Arc<str>,
 }
 
+/// What a server that is served needs to know who its clients are.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    #[cfg(target_os = "linux")]
+    peers: peer::Peers,
+    #[cfg(unix)]
+    names: user::Names,
+    /// The number of a user that has none.
+    #[cfg(unix)]
+    nobody: Option<u32>,
+}
+
+impl Desk {
+    pub(crate) fn open() -> Self {
+        Desk {
+            #[cfg(target_os = "linux")]
+            peers: peer::Peers::open(),
+            #[cfg(unix)]
+            names: user::Names::default(),
+            #[cfg(unix)]
+            nobody: user::nobody(),
+        }
+    }
+}
+
 impl Access {
     /// Decides about a client that has just connected.
     ///
     /// # Errors
     ///
     /// The line that explains to it why it is turned away.
-    pub(crate) async fn admit(&self, peer: Peer) -> Result<Admitted, String> {
+    pub(crate) async fn admit(&self, desk: &Desk, peer: Peer) -> Result<Admitted, String> {
         let admitted = match peer {
             #[cfg(unix)]
-            Peer::Unix { uid } => self.admit_user(uid, "the socket".to_string()).await,
+            Peer::Unix { uid } => self.admit_user(desk, uid, "the socket".to_string()).await,
             // Whatever address it comes from: who connects to a loopback address
-            // from another one of this machine is in the table as well.
+            // from another one of this machine is known to the kernel as well.
             #[cfg(target_os = "linux")]
             Peer::Tcp { peer, local } if local.ip().to_canonical().is_loopback() => {
-                let uid = aside(move || peer::user(peer, local)).await;
-                match uid {
-                    Ok(Some(uid)) => self.admit_user(uid, peer.to_string()).await,
-                    Ok(None) => Err(format!("forbidden: the user at {peer} could not be found out")),
-                    Err(error) => Err(format!("forbidden: the user at {peer} could not be found out: {error}")),
+                match desk.peers.user(peer, local).await {
+                    Ok(Some(uid)) => self.admit_user(desk, uid, peer.to_string()).await,
+                    Ok(None) => Err(format!("forbidden: the user at {peer} could not be found out: it has left")),
+                    Err(error) => Err(format!(
+                        "forbidden: the user at {peer} could not be found out ({error}): \
+                         the program may serve a Unix socket, or set a token"
+                    )),
                 }
                 // Behind a token it does not matter who it is; the audit notes it all the same.
                 .or_else(|refusal| if self.tokens.are_set() { Ok(self.stranger(peer)) } else { Err(refusal) })
@@ -95,15 +120,25 @@ impl Access {
         Admitted { role: Role::Nothing, who: peer.to_string().into() }
     }
 
-    /// Decides about a user. Its name may be looked up in a directory far away.
+    /// Decides about a user.
     #[cfg(unix)]
-    async fn admit_user(&self, uid: u32, place: String) -> Result<Admitted, String> {
-        let Access { see_users, kill_users, .. } = self.clone();
-        let (role, name) = aside(move || {
-            let name = user::name(uid);
-            (user::role(uid, name.as_deref(), user::own(), &see_users, &kill_users), name)
-        })
-        .await;
+    async fn admit_user(&self, desk: &Desk, uid: u32, place: String) -> Result<Admitted, String> {
+        if desk.nobody == Some(uid) {
+            return match self.tokens.are_set() {
+                true => Ok(Admitted { role: Role::Nothing, who: format!("an unmapped user at {place}").into() }),
+                false => Err(format!(
+                    "forbidden: your user has no number in this program's user namespace, where {uid} stands for all \
+                     of those: the program may set a token, or connect from inside the namespace (nsenter -U)"
+                )),
+            };
+        }
+        let role = |name: Option<&str>| user::role(uid, user::own(), &self.see_users, &self.kill_users, name);
+        // Who may do all by its number need not have a name, nor wait for it.
+        let name = match role(None) {
+            Role::Kill => desk.names.get_soon(uid).await,
+            _ => desk.names.get(uid).await,
+        };
+        let role = role(name.as_deref());
         let user = name.map_or_else(|| format!("uid {uid}"), |name| format!("{name} (uid {uid})"));
         match role {
             Role::Nothing if !self.tokens.are_set() => Err(format!(

@@ -21,7 +21,7 @@ const MARKS: usize = 4;
 pub(crate) enum Form {
     /// By itself, or between apostrophes.
     Plain,
-    /// Between double quotes, so that a quote prints as `\"`.
+    /// Between double quotes, so that a quote prints as `\"` and a backslash as `\\`.
     Quoted,
     /// As the name of a task, which [`parse_id`] reads back: one word that
     /// can mean only one task.
@@ -118,7 +118,7 @@ pub(crate) fn push(out: &mut String, text: &str, form: Form, columns: usize) {
 fn is_harmless(byte: u8, form: Form) -> bool {
     match byte {
         b'"' => !matches!(form, Form::Quoted | Form::Json),
-        b'\\' => !matches!(form, Form::Id | Form::Json),
+        b'\\' => form == Form::Plain,
         b' ' => form != Form::Id,
         0x21..0x7f => true,
         _ => false,
@@ -134,7 +134,7 @@ fn is_reserved(text: &str, form: Form) -> bool {
 fn must_escape(c: char, form: Form) -> bool {
     match c {
         '"' => matches!(form, Form::Quoted | Form::Json),
-        '\\' => matches!(form, Form::Id | Form::Json),
+        '\\' => form != Form::Plain,
         ' ' => form == Form::Id,
         ' '..='~' => false,
         _ => c.is_control() || is_format(c),
@@ -253,6 +253,10 @@ mod tests {
     fn quotes_are_escaped_only_between_quotes() {
         shows(plain(r#"say "hi""#), r#"say "hi""#);
         shows(quoted(r#"say "hi""#), r#""say \"hi\"""#);
+        // Else this message ends before it says that it was killed.
+        shows(quoted(r#"v \": killed after 0.0s"#), r#""v \\\": killed after 0.0s""#);
+        shows(quoted_cell(r"C:\"), r#""C:\\""#);
+        shows(plain(r"C:\"), r"C:\");
     }
 
     #[test]

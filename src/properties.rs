@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use unicode_width::UnicodeWidthStr;
 
-use crate::access::{Access, Admitted, Role};
+use crate::access::{Access, Admitted, Desk, Role};
 use crate::clock::Moment;
 use crate::escape;
 use crate::list::ProcList;
@@ -79,7 +79,7 @@ pub fn session(input: &[u8], piece: usize) {
         let tasks =
             ["a", "b c", "\u{202e}\n"].map(|id| list.start(id).col("uri", "/\x07").secret_col("\x1b[2J", "\r\n"));
         let kept = list.start("a task whose name is so long that nobody types it by chance");
-        let service = Service::new(list.clone(), Access::default(), Duration::from_secs(3), 1000);
+        let service = Service::new(list.clone(), Access::default(), Desk::open(), Duration::from_secs(3), 1000);
         let (near, far) = tokio::io::duplex(1 << 16);
         let admitted = Admitted { role: Role::Kill, who: "fuzzer".into() };
         let serving = tokio::spawn(session::run(near, Arc::new(service), admitted));

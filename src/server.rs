@@ -18,7 +18,7 @@ use tokio::runtime;
 use tokio::task::JoinSet;
 use tokio::time;
 
-use crate::access::{Access, Peer, Source};
+use crate::access::{Access, Desk, Peer, Source};
 use crate::list::ProcList;
 use crate::session::{self, Service, command};
 use crate::view;
@@ -73,6 +73,8 @@ pub struct BoundServer {
     server: Server,
     listener: TcpListener,
     addr: SocketAddr,
+    /// Opened before the program may have run out of descriptors.
+    desk: Desk,
 }
 
 impl ProcList {
@@ -104,7 +106,10 @@ impl ProcList {
         listener: TcpListener,
     ) -> impl Future<Output = io::Result<Infallible>> + Send + 'static + use<> {
         let server = self.server();
-        async move { server.serve(listener).await }
+        async move {
+            loopback_only(listener.local_addr()?)?;
+            server.accept_from(listener, Desk::open()).await
+        }
     }
 
     /// Binds `addr` and serves this list in the runtime that awaits it.
@@ -181,8 +186,8 @@ impl Server {
     /// A token for who may see: one line of at most 1,024 bytes.
     ///
     /// Where a token is set, `auth <token>` is wanted at the port within 10 s,
-    /// whoever it is; three tries a connection, five wrong ones a minute for
-    /// the whole server. Only then addresses other than loopback are served.
+    /// whoever it is; three tries a connection, and a wrong one is answered
+    /// after a second. Only then addresses other than loopback are served.
     /// The connection is not encrypted: whoever can read along learns the
     /// token.
     pub fn see_token(mut self, token: impl Into<String>) -> Self {
@@ -230,7 +235,7 @@ impl Server {
             io::Error::new(error.kind(), format!("cannot listen on {}: {error}", addrs.join(" or ")))
         })?;
         let addr = listener.local_addr()?;
-        Ok(BoundServer { server: self, listener, addr })
+        Ok(BoundServer { server: self, listener, addr, desk: Desk::open() })
     }
 
     /// Binds and serves from a thread of its own: [`ProcList::spawn`] with these settings.
@@ -252,14 +257,8 @@ impl Server {
         if self.access.tokens.are_set() { Ok(()) } else { loopback_only(addr) }
     }
 
-    async fn serve(self, listener: TcpListener) -> io::Result<Infallible> {
-        self.access.tokens.check()?;
-        self.may_listen(listener.local_addr()?)?;
-        self.accept_from(listener).await
-    }
-
-    async fn accept_from(self, listener: impl Listener) -> io::Result<Infallible> {
-        let service = Arc::new(Service::new(self.list, self.access, self.delay, self.limit));
+    async fn accept_from(self, listener: impl Listener, desk: Desk) -> io::Result<Infallible> {
+        let service = Arc::new(Service::new(self.list, self.access, desk, self.delay, self.limit));
         let mut arrivals = JoinSet::new();
         let mut sessions = JoinSet::new();
         let mut refusals = JoinSet::new();
@@ -286,7 +285,7 @@ impl Server {
                 accepted = listener.accept(), if arrivals.len() < ARRIVALS => match accepted {
                     Ok((stream, peer)) => {
                         let service = Arc::clone(&service);
-                        arrivals.spawn(async move { (stream, service.access.admit(peer).await) });
+                        arrivals.spawn(async move { (stream, service.access.admit(&service.desk, peer).await) });
                     }
                     Err(error) if is_about_one_connection(&error) => {}
                     // As hyper and axum do after EMFILE: the connection stays in the backlog.
@@ -353,7 +352,7 @@ impl BoundServer {
     ///
     /// None that it does not wait to go away.
     pub fn serve(self) -> impl Future<Output = io::Result<Infallible>> + Send + 'static {
-        self.server.serve(self.listener)
+        self.server.accept_from(self.listener, self.desk)
     }
 }
 

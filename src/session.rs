@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, Wr
 use tokio::time::{self, Instant};
 use tokio_util::codec::FramedRead;
 
-use crate::access::{Access, Admitted, Role};
+use crate::access::{Access, Admitted, Desk, Role};
 use crate::list::ProcList;
 use crate::view::View;
 use answer::Answer;
@@ -73,10 +73,14 @@ Connection: close\r
 \r
 this is a processlist for netcat, not a web server";
 
+/// The answer to bytes that are no text.
+const NOT_TEXT: &str = "invalid command: not text";
+
 /// What all sessions of a server share.
 pub(crate) struct Service {
     pub(crate) frames: Frames,
     pub(crate) access: Access,
+    pub(crate) desk: Desk,
     /// How often a client gets a frame until it says otherwise.
     pub(crate) delay: Duration,
     /// How many rows a frame has until it says otherwise.
@@ -85,8 +89,8 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    pub(crate) fn new(list: ProcList, access: Access, delay: Duration, limit: usize) -> Self {
-        Service { frames: Frames::new(list), access, delay, limit, clients: AtomicUsize::new(0) }
+    pub(crate) fn new(list: ProcList, access: Access, desk: Desk, delay: Duration, limit: usize) -> Self {
+        Service { frames: Frames::new(list), access, desk, delay, limit, clients: AtomicUsize::new(0) }
     }
 }
 
@@ -364,14 +368,16 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
     }
 
     fn take(&mut self, line: Line) {
-        let is_first = !std::mem::replace(&mut self.has_read_a_line, true);
-        if let Line::Text(text) | Line::TooLong(text) | Line::NotText(text) = &line
-            && command::is_http(text, is_first)
-        {
-            self.kills.clear();
-            self.owes_frame = false;
-            self.out.reply(NOT_HTTP);
-            return self.leave();
+        let is_first = !self.has_read_a_line;
+        if let Line::Text(text) | Line::TooLong(text) | Line::NotText(text) = &line {
+            // An empty line says nothing of who sent it.
+            self.has_read_a_line |= !text.is_empty();
+            if command::is_http(text, is_first) {
+                return self.turn_away(NOT_HTTP);
+            }
+        }
+        if is_first && line.is_binary() {
+            return self.turn_away(NOT_TEXT);
         }
         if self.screen.is_some() {
             self.out.draw(screen::INPUT);
@@ -380,9 +386,13 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             *until = Instant::now() + FROZEN;
         }
         let command = match line {
+            Line::Text(text) if self.role == Role::Nothing => match command::parse_outside(&text) {
+                Some(command) => command.map_err(|invalid| invalid.to_string()),
+                None => Err(self.forbidden()),
+            },
             Line::Text(text) => command::parse(&text).map_err(|invalid| invalid.to_string()),
             Line::TooLong(_) => Err(format!("line too long: {LONGEST} bytes at most")),
-            Line::NotText(_) => Err("invalid command: not text".to_string()),
+            Line::NotText(_) => Err(NOT_TEXT.to_string()),
             Line::Unfinished => Err("incomplete command: end it with Enter".to_string()),
         };
         let command = command.and_then(|command| match command.role() <= self.role {
@@ -395,6 +405,14 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             Ok(()) => self.faults = 0,
             Err(reply) => self.fault(reply),
         }
+    }
+
+    /// Ends the session of a program that does not know where it is: nothing more is executed.
+    fn turn_away(&mut self, why: &str) {
+        self.kills.clear();
+        self.owes_frame = false;
+        self.out.reply(why);
+        self.leave();
     }
 
     fn fault(&mut self, reply: String) {

@@ -1,100 +1,142 @@
-//! Peer: which user is at the other end of a loopback connection, by Linux's table of connections (proc(5): net/tcp).
+//! Peer: which user is at the other end of a loopback connection.
+//!
+//! The kernel is asked for the one connection, which takes some microseconds whoever connects, and
+//! however often. Where it does not answer, its table of all connections is read.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+mod diag;
+mod table;
+
+use std::fmt;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-/// An IPv4 connection is in the second one if the client opened it as IPv6.
-const TABLES: [&str; 2] = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
+use nix::errno::Errno;
+use tokio::time;
+
+use crate::aside::aside;
+use diag::Diag;
+use table::Snapshot;
+
+/// How long to wait for descriptors or memory to come back, as for `accept`.
+const SCARCE: Duration = Duration::from_secs(1);
 
 /// The table is read piece by piece while it changes, so a row can be missed.
 const LOOKS: usize = 3;
 
-/// The user at `peer`, who has connected to `local`. `None` if no such
-/// connection is open any more.
-pub(crate) fn user(peer: SocketAddr, local: SocketAddr) -> io::Result<Option<u32>> {
-    for _ in 0..LOOKS {
-        for table in TABLES {
-            match File::open(table) {
-                Ok(table) => {
-                    if let Some(uid) = find(BufReader::new(table), peer, local)? {
-                        return Ok(Some(uid));
-                    }
-                }
-                // A machine without IPv6.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+/// After the table was read, it is left alone for so many times as long: whoever may connect
+/// could else keep a processor busy.
+const REST: u32 = 3;
+
+/// What looks up the peers of one server.
+#[derive(Default)]
+pub(crate) struct Peers {
+    /// Kept open, so that a look-up needs no descriptor.
+    diag: Mutex<Option<Diag>>,
+    /// Locked while the table is read: what is read then serves all who came before.
+    table: tokio::sync::Mutex<Snapshot>,
+}
+
+/// Two ends of a connection, the looked up one first.
+type Ends = [(IpAddr, u16); 2];
+
+impl Peers {
+    /// Opens what it takes. What cannot be had now is tried again at each look-up.
+    pub(crate) fn open() -> Self {
+        Peers { diag: Mutex::new(Diag::open().ok()), table: tokio::sync::Mutex::default() }
+    }
+
+    /// The user at `peer`, who has connected to `local`. `None` if no such connection is open any
+    /// more. Want of descriptors and of memory is waited out.
+    ///
+    /// # Errors
+    ///
+    /// There is no way to know.
+    pub(crate) async fn user(&self, peer: SocketAddr, local: SocketAddr) -> io::Result<Option<u32>> {
+        let ends = [peer, local].map(canonical);
+        loop {
+            let found = match self.ask(ends) {
+                Ok(user) => Ok(user),
+                Err(error) if is_scarce(&error) => Err(error),
+                Err(_no_answer) => self.look(ends).await,
+            };
+            match found {
+                Err(error) if is_scarce(&error) => time::sleep(SCARCE).await,
+                found => return found,
             }
         }
     }
-    Ok(None)
-}
 
-fn find(table: impl BufRead, peer: SocketAddr, local: SocketAddr) -> io::Result<Option<u32>> {
-    let (peer, local) = (canonical(peer), canonical(local));
-    for line in table.lines().skip(1) {
-        // What is at the peer's end is the other way round: the peer is local there.
-        let line = line?;
-        if let Some(row) = Row::parse(&line)
-            && row.local == peer
-            && row.remote == local
-            // One that its process has closed belongs to nobody, and says user 0.
-            && row.inode != 0
-        {
-            return Ok(Some(row.uid));
+    /// Asks the kernel.
+    fn ask(&self, ends: Ends) -> io::Result<Option<u32>> {
+        let mut diag = self.diag.lock().unwrap_or_else(PoisonError::into_inner);
+        if diag.is_none() {
+            *diag = Some(Diag::open()?);
         }
+        let asked = diag.as_ref().map_or(Ok(None), |diag| diag.user(ends));
+        if asked.is_err() {
+            *diag = None;
+        }
+        asked
     }
-    Ok(None)
-}
 
-struct Row {
-    local: (IpAddr, u16),
-    remote: (IpAddr, u16),
-    uid: u32,
-    inode: u64,
-}
-
-impl Row {
-    fn parse(line: &str) -> Option<Row> {
-        let mut fields = line.split_ascii_whitespace();
-        let (local, remote) = (fields.nth(1)?, fields.next()?);
-        let uid = fields.nth(4)?.parse().ok()?;
-        let inode = fields.nth(1)?.parse().ok()?;
-        Some(Row { local: parse_addr(local)?, remote: parse_addr(remote)?, uid, inode })
-    }
-}
-
-fn canonical(addr: SocketAddr) -> (IpAddr, u16) {
-    (addr.ip().to_canonical(), addr.port())
-}
-
-/// `0100007F:1F90`: words of four bytes as this processor reads them, and a port.
-fn parse_addr(text: &str) -> Option<(IpAddr, u16)> {
-    let (ip, port) = text.split_once(':')?;
-    let word = |at: usize| Some(u32::from_str_radix(ip.get(at..at + 8)?, 16).ok()?.to_ne_bytes());
-    let ip = match ip.len() {
-        8 => IpAddr::from(word(0)?),
-        32 => {
-            let mut bytes = [0; 16];
-            for (at, four) in bytes.chunks_exact_mut(4).enumerate() {
-                four.copy_from_slice(&word(8 * at)?);
+    /// Looks into the table, as it was after the call.
+    async fn look(&self, ends: Ends) -> io::Result<Option<u32>> {
+        for _ in 0..LOOKS {
+            let asked = time::Instant::now();
+            let mut snapshot = self.table.lock().await;
+            if !snapshot.is_after(asked) {
+                time::sleep_until(snapshot.rest_until()).await;
+                let (began, port) = (time::Instant::now(), ends[1].1);
+                let rows = aside(move || table::read(port)).await?;
+                *snapshot = Snapshot::new(began, began.elapsed() * REST, rows);
             }
-            IpAddr::from(bytes)
+            if let Some(user) = snapshot.user(ends) {
+                return Ok(Some(user));
+            }
         }
-        _ => return None,
-    };
-    Some((ip.to_canonical(), u16::from_str_radix(port, 16).ok()?))
+        Ok(None)
+    }
+}
+
+/// An IPv4 address may come dressed as IPv6.
+fn canonical(end: SocketAddr) -> (IpAddr, u16) {
+    (end.ip().to_canonical(), end.port())
+}
+
+impl fmt::Debug for Peers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peers").finish_non_exhaustive()
+    }
+}
+
+/// Whether descriptors or memory were short: nothing that tells who somebody is.
+pub(crate) fn is_scarce(error: &io::Error) -> bool {
+    let scarce = [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM, Errno::ENOBUFS];
+    error.kind() == io::ErrorKind::OutOfMemory
+        || error.raw_os_error().is_some_and(|code| scarce.contains(&Errno::from_raw(code)))
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream};
+    use std::sync::Arc;
 
     use super::*;
     use crate::access::user;
 
-    #[test]
-    fn the_user_at_the_other_end_is_found() {
+    fn by_kernel(peers: &Peers, peer: SocketAddr, local: SocketAddr) -> Option<u32> {
+        peers.ask([peer, local].map(canonical)).expect("the kernel answers")
+    }
+
+    async fn by_table(peers: &Peers, peer: SocketAddr, local: SocketAddr) -> Option<u32> {
+        peers.look([peer, local].map(canonical)).await.expect("a table")
+    }
+
+    #[tokio::test]
+    async fn the_user_at_the_other_end_is_found_both_ways() {
+        let peers = Peers::open();
         for (listen, connect) in [
             ("127.0.0.1:0", "127.0.0.1"),
             ("127.0.0.1:0", "::ffff:127.0.0.1"),
@@ -107,33 +149,50 @@ mod tests {
             let client = TcpStream::connect((ip, port)).expect("listens");
             let (server, peer) = listener.accept().expect("has connected");
             let local = server.local_addr().expect("is connected");
-            assert_eq!(user(peer, local).expect("a table"), Some(user::own()), "{connect}");
-            // The half of the table that is this end is not the peer.
-            assert_eq!(user(local, SocketAddr::new(peer.ip(), 1)).expect("a table"), None);
+            let own = Some(user::own());
+            let found = (by_kernel(&peers, peer, local), by_table(&peers, peer, local).await);
+            assert_eq!(found, (own, own), "{connect}");
+            assert_eq!(peers.user(peer, local).await.expect("is known"), own);
+            // Another connection to the same port is another one.
+            let other = SocketAddr::new(peer.ip(), 1);
+            assert_eq!(by_table(&peers, other, local).await, None);
+            // The kernel is believed only if it knows our own end, which is not there.
+            assert!(peers.ask([canonical(other), canonical(local)]).is_err());
             drop(client);
             // It may linger for a while, as nobody's.
-            assert_eq!(user(peer, local).expect("a table"), None, "{connect}");
+            let found = (by_kernel(&peers, peer, local), by_table(&peers, peer, local).await);
+            assert_eq!(found, (None, None), "{connect}");
         }
     }
 
-    #[cfg(target_endian = "little")]
+    #[tokio::test(start_paused = true)]
+    async fn one_reading_of_the_table_serves_all_who_wait_and_is_followed_by_a_rest() {
+        let peers = Arc::new(Peers::open());
+        let ends = [(IpAddr::from([127, 0, 0, 1]), 1), (IpAddr::from([127, 0, 0, 1]), 2)];
+        *peers.table.lock().await = Snapshot::new(time::Instant::now(), Duration::from_secs(3), Vec::new());
+        let began = time::Instant::now();
+        time::advance(Duration::from_millis(1)).await;
+        let looks: Vec<_> = (0..20)
+            .map(|_| {
+                let peers = Arc::clone(&peers);
+                tokio::spawn(async move { peers.look(ends).await })
+            })
+            .collect();
+        for look in looks {
+            assert_eq!(look.await.expect("no panic").expect("a table"), None);
+        }
+        assert!(began.elapsed() >= Duration::from_secs(3));
+        // Three looks each, of which the first is shared by all.
+        assert!(table::readings() < 3 * 20, "{}", table::readings());
+    }
+
     #[test]
-    fn rows_are_read_to_the_letter() {
-        let header =
-            "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
-        let row = |uid, inode| {
-            format!(
-                "{header}   1: 0100007F:D903 0100007F:1F91 01 00000000:00000000 00:00000000 00000000  {uid}        0 {inode} 1 0 20 4 30 10 -1\n"
-            )
-        };
-        let (peer, local) = (SocketAddr::from(([127, 0, 0, 1], 0xd903)), SocketAddr::from(([127, 0, 0, 1], 0x1f91)));
-        let look = |text: &str| find(text.as_bytes(), peer, local).expect("no I/O");
-        assert_eq!(look(&row(1001, 77)), Some(1001));
-        assert_eq!(look(&row(0, 0)), None, "closed by its process");
-        let mapped = row(5, 9).replace("0100007F:", "0000000000000000FFFF00000100007F:");
-        assert_eq!(look(&mapped), Some(5));
-        for broken in ["", "x", "1: 0100007F:D903", "1: : : 01 0 0 0 0 0 0", "1: é é é é é é é é é é"] {
-            assert_eq!(look(&format!("{header}{broken}\n")), None);
+    fn want_is_told_from_refusal() {
+        for code in [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM, Errno::ENOBUFS] {
+            assert!(is_scarce(&io::Error::from_raw_os_error(code as i32)));
+        }
+        for code in [Errno::EACCES, Errno::ENOENT, Errno::EPROTONOSUPPORT] {
+            assert!(!is_scarce(&io::Error::from_raw_os_error(code as i32)));
         }
     }
 }

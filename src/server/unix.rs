@@ -1,15 +1,22 @@
 //! Unix: a list served on a Unix socket. Adds `Server::{bind_unix, spawn_unix}`.
 
 use std::convert::Infallible;
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
-use crate::access::Peer;
+use crate::access::{Desk, Peer};
+use crate::aside::aside;
 use crate::server::{Listener, Server};
+
+/// How long others may keep a folder locked: they do so for a moment.
+const LOCKED_AT_MOST: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// How many clients may wait to be accepted.
 const BACKLOG: u32 = 128;
@@ -22,6 +29,8 @@ const BACKLOG: u32 = 128;
 pub struct BoundUnixServer {
     server: Server,
     listener: Socket,
+    /// Opened before the program may have run out of descriptors.
+    desk: Desk,
 }
 
 /// A listener and its file.
@@ -69,7 +78,7 @@ impl Server {
         let hint =
             |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {}: {error}", path.display()));
         let listener = bind(path).await.map_err(hint)?;
-        Ok(BoundUnixServer { server: self, listener })
+        Ok(BoundUnixServer { server: self, listener, desk: Desk::open() })
     }
 
     /// Listens on a Unix socket and serves from a thread of its own, as
@@ -96,11 +105,14 @@ impl BoundUnixServer {
     ///
     /// Dropping it closes its connections, and removes the file.
     pub fn serve(self) -> impl Future<Output = io::Result<Infallible>> + Send + 'static {
-        self.server.accept_from(self.listener)
+        self.server.accept_from(self.listener, self.desk)
     }
 }
 
 async fn bind(path: &Path) -> io::Result<Socket> {
+    // Else two that start at the same moment both find the old file stale, and the one that is
+    // quicker finds its own file removed by the other.
+    let _alone = lock_folder(path).await;
     remove_stale(path).await?;
     let socket = UnixSocket::new_stream()?;
     socket.bind(path)?;
@@ -109,6 +121,25 @@ async fn bind(path: &Path) -> io::Result<Socket> {
     let file = fs::symlink_metadata(path)?;
     let listener = socket.listen(BACKLOG)?;
     Ok(Socket { listener, path: path.to_path_buf(), identity: (file.dev(), file.ino()) })
+}
+
+/// Waits until no other program is about to listen in the folder of `path`. Nothing is left
+/// behind, and a folder that cannot be locked is not: by a file system that has no locks, or for
+/// somebody who keeps it locked.
+async fn lock_folder(path: &Path) -> Option<File> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf();
+    aside(move || {
+        let folder = File::open(folder).ok()?;
+        let began = Instant::now();
+        loop {
+            match folder.try_lock() {
+                Ok(()) => return Some(folder),
+                Err(TryLockError::WouldBlock) if began.elapsed() < LOCKED_AT_MOST => thread::sleep(LOOK_AGAIN),
+                Err(_) => return None,
+            }
+        }
+    })
+    .await
 }
 
 /// Removes the file of a server that is gone.

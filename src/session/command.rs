@@ -119,6 +119,14 @@ pub(crate) enum Invalid {
     Duration(String),
 }
 
+/// Understands one line of a client that has shown no token: what it may say, and nothing else is
+/// looked at.
+pub(crate) fn parse_outside(line: &str) -> Option<Result<Command, Invalid>> {
+    let (verb, _) = word(line);
+    let may_say = ["auth", "help", "quit", "exit"];
+    may_say.iter().any(|known| verb.eq_ignore_ascii_case(known)).then(|| parse(line))
+}
+
 /// Understands one line, without its line end. Words are split on spaces and
 /// tabs, verbs are taken in any case.
 pub(crate) fn parse(line: &str) -> Result<Command, Invalid> {
@@ -172,7 +180,7 @@ pub(crate) fn parse(line: &str) -> Result<Command, Invalid> {
             }
             (name, message) => Ok(Command::Kill { name: name.to_string(), message: message.to_string() }),
         },
-        "delay" => match duration::parse(rest).filter(|delay| DELAYS.contains(delay)) {
+        "delay" => match duration::parse(rest).ok().filter(|delay| DELAYS.contains(delay)) {
             Some(delay) => Ok(Command::Delay(delay)),
             None => Err(Invalid::Duration(rest.to_string())),
         },

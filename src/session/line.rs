@@ -25,6 +25,22 @@ pub(crate) enum Line {
     Unfinished,
 }
 
+impl Line {
+    /// Whether it is no text that a person types. A browser that speaks TLS sends a first line with
+    /// control characters in it (a record begins with 0x16), whatever follows, and a stranger may
+    /// have chosen what follows. What keys send by mistake (escape sequences, tabs, rubbed out
+    /// characters) is no sign of that.
+    pub(crate) fn is_binary(&self) -> bool {
+        let keys = ['\t', '\x08', '\x1b', '\x7f', '\r'];
+        match self {
+            Line::NotText(_) => true,
+            Line::Text(text) | Line::TooLong(text) => text
+                .contains(|c: char| (c.is_ascii_control() && !keys.contains(&c)) || c == char::REPLACEMENT_CHARACTER),
+            Line::Unfinished => false,
+        }
+    }
+}
+
 /// Splits lines at LF or CRLF and removes telnet's commands.
 #[derive(Debug, Default)]
 pub(crate) struct LineDecoder {

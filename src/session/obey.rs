@@ -142,12 +142,9 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
             }
             Tried::Right(_) => self.reply(may(self.role)),
             Tried::None => self.reply(format_args!("no token is set: {}", may(self.role))),
-            Tried::Wrong | Tried::TooMany => {
+            Tried::Wrong => {
                 self.wrong_tokens += 1;
-                self.reply(match tried {
-                    Tried::Wrong => "wrong token",
-                    _ => "too many wrong tokens: try again in a minute",
-                });
+                self.reply("wrong token");
                 if self.wrong_tokens == TRIES {
                     self.reply(format_args!("{TRIES} wrong tokens: closed"));
                     self.leave();

@@ -36,7 +36,7 @@ fn service_of(list: &ProcList) -> Arc<Service> {
 }
 
 fn service_with(list: &ProcList, access: Access) -> Arc<Service> {
-    Arc::new(Service::new(list.clone(), access, 3 * SECOND, 1000))
+    Arc::new(Service::new(list.clone(), access, Desk::open(), 3 * SECOND, 1000))
 }
 
 fn connect(list: &ProcList) -> Client {
@@ -925,28 +925,62 @@ async fn a_token_lets_in_and_a_better_one_raises() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn three_guesses_a_connection_and_five_a_minute_for_all() {
+async fn three_guesses_a_connection_a_second_each_and_the_right_one_is_always_let_in() {
     let service = guarded(&ProcList::new());
-    for expected in [["wrong token"; 3], ["wrong token", "wrong token", "too many wrong tokens: try again in a minute"]]
-    {
+    for _ in 0..4 {
         let mut client = connect_as(Role::Nothing, 1 << 20, &service);
         client.reads(TOKEN).await;
         client.types("auth a\nauth b\nauth c\n").await;
-        for line in expected {
-            client.reads(line).await;
+        for second in 1..=3 {
+            client.reads("wrong token").await;
+            assert_eq!(client.now(), second * SECOND);
         }
         client.reads("3 wrong tokens: closed").await;
         client.reads_the_end().await;
+        let mut client = connect_as(Role::Nothing, 1 << 20, &service);
+        client.reads(TOKEN).await;
+        client.types("auth strike\n").await;
+        client.reads("you may see and kill").await;
+        assert_eq!(client.now(), Duration::ZERO);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_but_the_way_in_is_looked_at_before_a_token() {
+    let service = guarded(&ProcList::new());
     let mut client = connect_as(Role::Nothing, 1 << 20, &service);
     client.reads(TOKEN).await;
-    client.types("auth strike\n").await;
-    client.reads("too many wrong tokens: try again in a minute").await;
-    time::advance(61 * SECOND).await;
-    let mut client = connect_as(Role::Nothing, 1 << 20, &service);
-    client.reads(TOKEN).await;
-    client.types("auth strike\n").await;
-    client.reads("you may see and kill").await;
+    for line in ["delay 18446744073709551615s 1000000000ns", "where time>\"1s", "foo", "kill", ""] {
+        client.types(&format!("{line}\n")).await;
+        client.reads(TOKEN).await;
+    }
+    client.types("auth\nhelp\nquit\n").await;
+    client.reads("invalid command 'auth': auth <token>").await;
+    client.reads_up_to("quit ").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_line_that_is_no_text_ends_the_session_and_a_later_one_does_not() {
+    let list = ProcList::new();
+    let task = list.start("req1");
+    // A TLS record whose length happens to be a line feed, one that holds a NUL, one without a
+    // line end for long, one behind empty lines.
+    let long = [b"\x16\x03\x01\xff".as_slice(), &[b'x'; 5000]].concat();
+    for hello in [b"\x16\x03\x01\n\x00\x01".as_slice(), b"\x16\x03\x01\x02\x00\x01", &long, b"\r\n\n\x16\x03\x01"] {
+        let mut client = connect(&list);
+        client.first_frame(1).await;
+        client.types_bytes(hello).await;
+        client.types("\nkill req1 ..\n").await;
+        client.reads_up_to("invalid command: not text").await;
+        client.reads_the_end().await;
+        task.check().expect("nothing after it is executed");
+    }
+    let mut client = connect(&list);
+    client.first_frame(1).await;
+    client.types_bytes(b"\x1b[A\n\x16\x03\x01\x00\nkill req1 ..\n").await;
+    client.reads(r"invalid command '\x1b[A': try help").await;
+    client.reads("invalid command: not text").await;
+    client.reads_up_to("killing req1 in").await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -304,8 +304,13 @@ impl<'a> Parser<'a> {
             if matches!(operator, Operator::Contains | Operator::ContainsNot) {
                 return Err(before.invalid(format!("{} is a duration: compare it by < <= > >=", field.name())));
             }
-            let why = || before.invalid(format!("{} is a duration: 30s, 1.5 (seconds), 2m30s", field.name()));
-            return duration::parse(&text).map(Value::Time).ok_or_else(why);
+            let more = |why| {
+                if why == duration::Invalid::Months { "; m is a minute, months and years are not taken" } else { "" }
+            };
+            let name = field.name();
+            return duration::parse(&text).map(Value::Time).map_err(|why| {
+                before.invalid(format!("{name} is a duration: 30s, 1.5 (seconds), 2m30s{}", more(why)))
+            });
         }
         // What is copied from the table means what the table shows.
         let shown_id = if *field == Field::Id && !is_quoted { escape::parse_id(&text) } else { None };

@@ -143,6 +143,14 @@ fn a_mistake_is_answered_with_its_place() {
     answers("id=\"a", "invalid expression at '\"a': the closing quote is missing");
     answers(r"id='\q'", r#"invalid expression at ''\q'': write \\ for a backslash, or \" \t \n \x1b \u{85}"#);
     answers("time>soon", "invalid expression at 'soon': time is a duration: 30s, 1.5 (seconds), 2m30s");
+    answers(
+        "time<1M",
+        "invalid expression at '1M': time is a duration: 30s, 1.5 (seconds), 2m30s; m is a minute, months and years are not taken",
+    );
+    answers(
+        "time>\"18446744073709551615s 1000000000ns\"",
+        "invalid expression at '\"18446744073709551615s': time is a duration: 30s, 1.5 (seconds), 2m30s",
+    );
     answers("in_status~3", "invalid expression at '3': in_status is a duration: compare it by < <= > >=");
     answers("x\x1b[2J=1", &format!("invalid expression at 'x\\x1b[2J': {KNOWN}"));
     let deep = format!("{}id=a", "not ".repeat(65));
