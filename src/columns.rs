@@ -15,19 +15,40 @@ pub(crate) const MASK: &str = "***";
 /// What a column of a task holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Value<'a> {
-    text: &'a str,
+    /// Before [`ALIAS`], if there is one, what it is compared by; behind it what is printed.
+    whole: &'a str,
+    has_alias: bool,
     is_secret: bool,
 }
 
+/// Stands between what a value is compared by and what is printed of it. No number has one in it.
+const ALIAS: char = '\0';
+
 impl<'a> Value<'a> {
-    /// What may be printed: the value, or that there is one.
-    pub(crate) fn shown(self, reveal: bool) -> &'a str {
-        if self.is_secret && !reveal { MASK } else { self.text }
+    /// What it is compared and sorted by.
+    #[inline]
+    pub(crate) fn text(self) -> &'a str {
+        if self.has_alias { self.parts().0 } else { self.whole }
     }
 
-    /// What may be known: a secret is as good as not there.
-    pub(crate) fn known(self, reveal: bool) -> Option<&'a str> {
-        (reveal || !self.is_secret).then_some(self.text)
+    /// What may be printed: the value, or that there is one.
+    #[inline]
+    pub(crate) fn shown(self, reveal: bool) -> &'a str {
+        match () {
+            () if self.is_secret && !reveal => MASK,
+            () if self.has_alias => self.parts().1,
+            () => self.whole,
+        }
+    }
+
+    fn parts(self) -> (&'a str, &'a str) {
+        self.whole.split_once(ALIAS).unwrap_or((self.whole, self.whole))
+    }
+
+    /// Whether it may be known: a secret is as good as not there.
+    #[inline]
+    pub(crate) fn is_known(self, reveal: bool) -> bool {
+        reveal || !self.is_secret
     }
 }
 
@@ -40,12 +61,14 @@ pub(crate) struct Columns {
     ends: SmallVec<[(u16, u16); 4]>,
     /// A bit for each: it is a secret.
     secrets: u32,
+    /// A bit for each: it shows another text than that which it is compared by.
+    aliases: u32,
     /// Name, value, name, value.
     text: Buffer,
 }
 
 const _: () = assert!(limits::COLUMNS <= u32::BITS as usize);
-const _: () = assert!(limits::COLUMNS * (limits::NAME + limits::VALUE) <= u16::MAX as usize);
+const _: () = assert!(limits::COLUMNS * (limits::NAME + limits::ALIAS + 1 + limits::VALUE) <= u16::MAX as usize);
 
 impl Columns {
     /// Sets a column, or replaces its value. One that has been a secret stays
@@ -63,6 +86,20 @@ impl Columns {
         true
     }
 
+    /// Sets a column that is compared by `value` and prints as `shown`. Returns whether there was room.
+    pub(crate) fn set_as(&mut self, name: &str, value: &Text, shown: &Text) -> bool {
+        let mut whole: Vec<u8> = value.bytes().iter().copied().filter(|byte| *byte != 0).take(limits::ALIAS).collect();
+        whole.push(ALIAS as u8);
+        whole.extend_from_slice(shown.bytes());
+        let column = match self.position(name) {
+            None if self.ends.len() == limits::COLUMNS => return false,
+            None => self.push(name, &whole),
+            Some(column) => self.replace(column, &whole),
+        };
+        self.aliases |= 1 << column;
+        true
+    }
+
     fn push(&mut self, name: &str, value: &[u8]) -> usize {
         let (name_end, end) = self.text.push(name.as_bytes(), value);
         self.ends.push((name_end as u16, end as u16));
@@ -74,6 +111,7 @@ impl Columns {
         let (start, end) = self.ends(column);
         self.text.replace(start, end, value);
         self.shift(column, value.len(), end - start);
+        self.aliases &= !(1 << column);
         column
     }
 
@@ -85,7 +123,9 @@ impl Columns {
         self.shift(column, 0, end - start);
         self.ends.remove(column);
         let before = (1 << column) - 1;
-        self.secrets = self.secrets & before | self.secrets >> 1 & !before;
+        for bits in [&mut self.secrets, &mut self.aliases] {
+            *bits = *bits & before | *bits >> 1 & !before;
+        }
     }
 
     /// Moves all that comes after the name of `column`: there is `more` where `less` was.
@@ -145,7 +185,8 @@ impl Columns {
     #[inline]
     fn value(&self, column: usize) -> Value<'_> {
         let (name_end, end) = self.ends(column);
-        Value { text: self.text(name_end, end), is_secret: self.secrets & 1 << column != 0 }
+        let is_set = |bits: u32| bits & 1 << column != 0;
+        Value { whole: self.text(name_end, end), has_alias: is_set(self.aliases), is_secret: is_set(self.secrets) }
     }
 
     /// As new.
@@ -155,6 +196,7 @@ impl Columns {
         } else {
             self.ends.clear();
             self.secrets = 0;
+            self.aliases = 0;
             self.text.clear();
         }
     }
@@ -177,7 +219,7 @@ mod tests {
     }
 
     fn holds(columns: &Columns, expected: &[(&str, &str)]) {
-        let held: Vec<_> = columns.iter().map(|(name, value)| (name, value.text)).collect();
+        let held: Vec<_> = columns.iter().map(|(name, value)| (name, value.text())).collect();
         assert_eq!(held, expected);
     }
 
@@ -193,7 +235,7 @@ mod tests {
         columns.remove("nobody");
         set(&mut columns, "uri", "/", false);
         holds(&columns, &[("host", "127.0.0.1"), ("uri", "/")]);
-        assert_eq!((columns.get("uri").map(|uri| uri.text), columns.get("bytes")), (Some("/"), None));
+        assert_eq!((columns.get("uri").map(Value::text), columns.get("bytes")), (Some("/"), None));
     }
 
     #[test]
@@ -208,6 +250,25 @@ mod tests {
         fill(&mut columns);
         names.iter().for_each(|name| columns.remove(name));
         assert!(columns.text.spilled() < 2048);
+    }
+
+    #[test]
+    fn a_value_may_show_another_text_until_it_is_set_again() {
+        let mut columns = Columns::default();
+        set(&mut columns, "a", "1", true);
+        let (mut number, mut shown) = (Text::new(), Text::new());
+        assert!(columns.set_as("size", number.format(3_435_973_836_u64), shown.format("3.2 GB")));
+        let seen = |columns: &Columns| {
+            columns.get("size").map(|size| (size.text().to_string(), size.shown(false).to_string()))
+        };
+        assert_eq!(seen(&columns), Some(("3435973836".into(), "3.2 GB".into())));
+        columns.remove("a");
+        assert_eq!(seen(&columns), Some(("3435973836".into(), "3.2 GB".into())));
+        let (mut odd, mut shown) = (Text::new(), Text::new());
+        columns.set_as("size", odd.format("1\x002"), shown.format("a\0b"));
+        assert_eq!(seen(&columns), Some(("12".into(), "a\0b".into())));
+        set(&mut columns, "size", "5\x007", false);
+        assert_eq!(seen(&columns), Some(("5\x007".into(), "5\x007".into())));
     }
 
     #[test]
@@ -245,7 +306,7 @@ mod tests {
                     }
                 }
             }
-            let held: Vec<_> = columns.iter().map(|(name, value)| (name.to_string(), value.text.to_string(), value.is_secret)).collect();
+            let held: Vec<_> = columns.iter().map(|(name, value)| (name.to_string(), value.text().to_string(), value.is_secret)).collect();
             prop_assert_eq!(held, model);
         }
     }

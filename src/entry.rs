@@ -324,6 +324,19 @@ impl Entry {
         }
     }
 
+    pub(crate) fn set_col_as(&self, name: &str, value: &Text, shown: &Text) {
+        let name = limits::name(name);
+        if let Some(mut state) = self.live() {
+            self.goes_on(&mut state);
+            let fits = state.columns.set_as(name, value, shown);
+            if !fits {
+                state.cuts().columns += 1;
+            } else if shown.is_cut() {
+                state.cuts().values += 1;
+            }
+        }
+    }
+
     /// Notes that the id is not whole.
     pub(crate) fn id_was_cut(&self) {
         self.lock().cuts().ids += 1;

@@ -16,6 +16,9 @@ pub(crate) const NAME: usize = 256;
 /// The longest value of a column, in bytes.
 pub(crate) const VALUE: usize = 1024;
 
+/// The longest text by which a value is compared that shows another one, in bytes: a number.
+pub(crate) const ALIAS: usize = 64;
+
 /// The longest message that a kill carries, in bytes.
 pub(crate) const MESSAGE: usize = 512;
 

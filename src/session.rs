@@ -225,6 +225,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                     ((self.owes_frame || !self.kills.is_empty()) && self.out.has_room(), at_latest)
                 }
             };
+            let expiry = self.sets.expiry();
             // The first frame comes before the first command, unless it is late.
             let is_early = !self.has_sent_a_frame && self.role != Role::Nothing && Instant::now() < self.listens_from;
             let listens =
@@ -237,6 +238,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                 answer = made(&mut self.asking) => self.tell(answer),
                 () = time::sleep_until(wake_at), if wakes => self.wake(),
                 () = time::sleep_until(self.listens_from), if is_early => {}
+                () = time::sleep_until(expiry.unwrap_or(wake_at)), if expiry.is_some() => self.sets.forget_expired(),
                 line = self.input.next(), if listens => match line {
                     Some(line) => self.take(line?),
                     None => self.leave(),
@@ -353,7 +355,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                     n if n < total => format!("the oldest {n} of these {total}"),
                     n => format!("these {n}"),
                 };
-                let token = self.sets.offer(victims);
+                let token = self.sets.offer(victims, |token| self.kills.has_set(token));
                 let way_on = format!("kill {token} <message> to kill {them}");
                 match &self.screen {
                     None => self.reply(format_args!("{table}{way_on}")),

@@ -187,6 +187,13 @@ impl Task {
         self
     }
 
+    /// Sets a column that is compared and sorted by one value and shows another: see
+    /// [`Handle::set_col_as`].
+    pub fn col_as(self, name: impl AsRef<str>, value: impl Display, shown: impl Display) -> Self {
+        self.set_col_as(name, value, shown);
+        self
+    }
+
     /// Sets a column that only those see who may kill: others are shown `***`, and can
     /// neither filter nor sort by it. It stays a secret when its value is changed, until it
     /// is removed.
@@ -296,6 +303,20 @@ impl Handle {
     /// at the port counts them.
     pub fn set_col(&self, name: impl AsRef<str>, value: impl Display) {
         self.put_col(name.as_ref(), value, false);
+    }
+
+    /// Sets a column that `where` and `sort` compare by `value`, usually a number, and that prints
+    /// as `shown`: a size that reads well and sorts well. `=` and `~` take either.
+    ///
+    /// ```
+    /// let list = pm::ProcList::new();
+    /// list.set_cols(["size"]);
+    /// let task = list.start("export1").col_as("size", 3_435_973_836_u64, "3.2 GB");
+    /// assert!(list.contents().ends_with("  3.2 GB\n")); // and `where size>1000000000` finds it
+    /// task.set_col_as("size", 4_294_967_296_u64, "4 GB");
+    /// ```
+    pub fn set_col_as(&self, name: impl AsRef<str>, value: impl Display, shown: impl Display) {
+        self.entry.set_col_as(name.as_ref(), Text::new().format(value), Text::new().format(shown));
     }
 
     fn put_col(&self, name: &str, value: impl Display, is_secret: bool) {

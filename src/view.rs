@@ -7,11 +7,14 @@ pub(crate) mod field;
 mod grid;
 pub(crate) mod groups;
 pub(crate) mod json;
+mod number;
+pub(crate) mod quoted;
 pub(crate) mod stats;
 pub(crate) mod table;
 
 use std::cmp::Ordering;
 use std::sync::Arc;
+use std::time::Duration;
 
 use compact_str::CompactString;
 
@@ -20,6 +23,7 @@ use crate::entry::{Entry, Facts};
 use crate::list::ProcList;
 use expr::Expr;
 use field::{Cell, Field};
+use number::Number;
 
 /// How many rows a table shows unless told otherwise.
 pub(crate) const LIMIT: usize = 1000;
@@ -37,6 +41,8 @@ pub(crate) struct View {
     pub(crate) columns: Option<Vec<Field>>,
     /// Secrets are shown.
     pub(crate) reveal: bool,
+    /// How many display columns there are, where that matters.
+    pub(crate) width: Option<usize>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -55,7 +61,7 @@ pub(crate) struct Selection {
 
 impl View {
     pub(crate) fn of_all(limit: usize, reveal: bool) -> Self {
-        View { filter: None, sort: None, limit, columns: None, reveal }
+        View { filter: None, sort: None, limit, columns: None, reveal, width: None }
     }
 
     /// Whether it shows this task, if there is room.
@@ -101,10 +107,11 @@ fn first<T>(items: &mut Vec<T>, limit: usize, order: impl Fn(&T, &T) -> Ordering
     items.sort_unstable_by(&order);
 }
 
-/// What a task is sorted by. Numbers come before texts.
+/// What a task is sorted by. Numbers come before texts; a column holds times or none.
 #[derive(Debug, PartialEq)]
 enum Key {
-    Number(f64),
+    Time(Duration),
+    Number(Number),
     Text(CompactString),
     Missing,
 }
@@ -112,9 +119,9 @@ enum Key {
 impl Sort {
     fn key(&self, facts: &Facts<'_>, now: Moment, reveal: bool) -> Key {
         match self.field.cell(facts, now, reveal) {
-            Cell::Time(time) => Key::Number(time.as_secs_f64()),
-            Cell::Missing | Cell::Text("") => Key::Missing,
-            Cell::Text(text) => expr::parse_number(text).map_or_else(|| Key::Text(text.into()), Key::Number),
+            Cell::Time(time) => Key::Time(time),
+            Cell::Missing | Cell::Text { text: "", .. } => Key::Missing,
+            Cell::Text { text, .. } => Number::parse(text).map_or_else(|| Key::Text(text.into()), Key::Number),
         }
     }
 
@@ -124,10 +131,11 @@ impl Sort {
             (Key::Missing, Key::Missing) => return Ordering::Equal,
             (Key::Missing, _) => return Ordering::Greater,
             (_, Key::Missing) => return Ordering::Less,
-            (Key::Number(a), Key::Number(b)) => a.total_cmp(b),
+            (Key::Time(a), Key::Time(b)) => a.cmp(b),
+            (Key::Number(a), Key::Number(b)) => a.cmp(b),
             (Key::Text(a), Key::Text(b)) => a.cmp(b),
-            (Key::Number(_), Key::Text(_)) => Ordering::Less,
-            (Key::Text(_), Key::Number(_)) => Ordering::Greater,
+            (Key::Time(_) | Key::Number(_), _) => Ordering::Less,
+            (_, Key::Time(_) | Key::Number(_)) => Ordering::Greater,
         };
         if self.descending { order.reverse() } else { order }
     }

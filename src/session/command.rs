@@ -59,7 +59,7 @@ pub(crate) enum Command {
     Where(String),
     Sort(String),
     Limit(usize),
-    Cols(Vec<String>),
+    Cols(String),
     Ask(Question),
     Top(Size),
     Plain,
@@ -145,10 +145,7 @@ pub(crate) fn parse(line: &str) -> Result<Command, Invalid> {
                 _ => usage("limit <n>, or limit all"),
             },
         },
-        "cols" => {
-            let names = rest.split([',', ' ', '\t']).filter(|name| !name.is_empty());
-            Ok(Command::Cols(names.map(str::to_string).collect()))
-        }
+        "cols" => Ok(Command::Cols(rest.to_string())),
         "by" if rest.is_empty() => usage("by <column>"),
         "by" => Ok(Command::Ask(Question::By(rest.to_string()))),
         "show" if rest.is_empty() => usage("show <id>"),
@@ -323,8 +320,8 @@ mod tests {
         means("sort -time", Command::Sort("-time".into()));
         means("limit 7", Command::Limit(7));
         means("limit ALL", Command::Limit(usize::MAX));
-        means("cols id, uri time", Command::Cols(["id", "uri", "time"].map(String::from).into()));
-        means("cols", Command::Cols(Vec::new()));
+        means("cols id, uri time", Command::Cols("id, uri time".into()));
+        means("cols", Command::Cols(String::new()));
         means("done", Command::Ask(Question::Done(20)));
         means("slow 3", Command::Ask(Question::Slow(3)));
         means("top", Command::Top(Size { rows: 20, width: 80 }));

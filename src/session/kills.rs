@@ -72,6 +72,11 @@ impl Kills {
         self.open.is_empty()
     }
 
+    /// Whether a set with this token is being killed.
+    pub(crate) fn has_set(&self, token: &str) -> bool {
+        self.batches.iter().any(|batch| batch.token == token)
+    }
+
     /// Waits for none of them any more.
     pub(crate) fn clear(&mut self) {
         self.signs.clear();

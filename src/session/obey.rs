@@ -15,7 +15,7 @@ use crate::session::screen::{self, Screen};
 use crate::session::{LATE, Pace, Session, TOKEN_FIRST, TRIES};
 use crate::view::expr::Expr;
 use crate::view::field::{Field, Fields};
-use crate::view::{Sort, View};
+use crate::view::{Sort, View, quoted};
 
 impl<S: AsyncRead + AsyncWrite> Session<S> {
     /// Does what `command` says.
@@ -48,7 +48,9 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                 };
                 self.view.sort = match name {
                     "" => None,
-                    name => Some(Sort { field: self.field(name)?, descending }),
+                    name => {
+                        Some(Sort { field: answer::named(self.service.frames.list(), &self.view, name)?, descending })
+                    }
                 };
                 self.look_again();
             }
@@ -56,8 +58,14 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
                 self.view.limit = rows;
                 self.look_again();
             }
-            Command::Cols(names) => {
-                let columns: Vec<Field> = names.iter().map(|name| self.field(name)).collect::<Result<_, _>>()?;
+            Command::Cols(text) => {
+                let names = quoted::names(&text)
+                    .map_err(|fault| format!("invalid column '{}': {fault}", escape::echo(&text)))?;
+                let fields = self.fields();
+                let find = |name: &String| {
+                    fields.find(name).map_err(|why| format!("invalid column '{}': {why}", escape::echo(name)))
+                };
+                let columns: Vec<Field> = names.iter().map(find).collect::<Result<_, _>>()?;
                 if let Some((_, twice)) =
                     columns.iter().enumerate().find(|(at, column)| columns[..*at].contains(column))
                 {
@@ -156,7 +164,7 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
     /// Shows the view as it is from now on.
     fn look_again(&mut self) {
         let rows = self.screen.as_ref().map_or(usize::MAX, Screen::rows);
-        let view = View { limit: self.view.limit.min(rows), ..self.view.clone() };
+        let view = View { limit: self.view.limit.min(rows), ..self.wide_view() };
         self.shared = self.service.frames.of(view);
         self.show_soon();
     }
@@ -164,19 +172,19 @@ impl<S: AsyncRead + AsyncWrite> Session<S> {
     fn ask(&mut self, question: Question) {
         let service = Arc::clone(&self.service);
         let clients = service.clients.load(Ordering::Relaxed);
-        let context = Context { view: self.view.clone(), clients };
+        let context = Context { view: self.wide_view(), clients };
         let urgent = question.is_urgent();
         let make = move |list: &ProcList| answer::answer(&question, list, &context);
         self.asking = Some(Box::pin(async move { service.frames.make(urgent, make).await }));
     }
 
+    /// The view, with the width of the screen if there is one.
+    fn wide_view(&self) -> View {
+        View { width: self.screen.as_ref().map(Screen::width), ..self.view.clone() }
+    }
+
     /// The columns that this client may name.
     fn fields(&self) -> Fields {
         Fields::of(self.service.frames.list(), self.view.reveal)
-    }
-
-    fn field(&self, name: &str) -> Result<Field, String> {
-        let found = self.fields().find(name);
-        found.map_err(|why| format!("invalid column '{}': {why}", escape::echo(name)))
     }
 }

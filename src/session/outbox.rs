@@ -98,7 +98,8 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
     /// What has been sent has left the outbox, and nothing else.
     pub(crate) async fn send(&mut self) -> io::Result<()> {
         if self.sending.is_empty() {
-            self.sending = self.replies.split().freeze();
+            // The buffer goes along, so that what was large is given back when it has been sent.
+            self.sending = std::mem::take(&mut self.replies).freeze();
             self.sends_replies = true;
         }
         let sent = time::timeout_at(self.progress + PATIENCE, self.writer.write(&self.sending)).await??;
@@ -106,7 +107,35 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
             return Err(io::ErrorKind::WriteZero.into());
         }
         self.sending.advance(sent);
+        if self.sending.is_empty() {
+            self.sending = Bytes::new();
+        }
         self.progress = Instant::now();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_memory_of_a_large_answer_is_given_back() {
+        let (near, mut far) = tokio::io::duplex(64);
+        let mut out = Outbox::new(near);
+        out.reply("x".repeat(1 << 20));
+        let reading = tokio::spawn(async move {
+            let mut answer = vec![0; (1 << 20) + 1];
+            far.read_exact(&mut answer).await.expect("all of it");
+            far
+        });
+        while !out.is_empty() {
+            out.send().await.expect("it is read");
+        }
+        let _far = reading.await.expect("no panic");
+        // Nothing is left of the buffer, here or behind what was sent.
+        assert!(out.replies.capacity() == 0 && out.sending.is_unique() == Bytes::new().is_unique());
     }
 }

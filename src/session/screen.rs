@@ -44,6 +44,10 @@ impl Screen {
         self.size.rows
     }
 
+    pub(crate) fn width(&self) -> usize {
+        self.size.width
+    }
+
     /// A table, or some other text of several lines, in the place of the table.
     pub(crate) fn table(&self, text: &str) -> String {
         // A header, the rows, and how many more there are.
@@ -71,7 +75,8 @@ impl Screen {
         let mut text = String::from("\x1b7");
         let mut room = WRITE - "\x1b7\x1b8".len() - lines.len() * ADDRESS;
         for (at, (row, line)) in (top..).zip(lines).enumerate() {
-            text.push_str(&format!("\x1b[{row};1H"));
+            // Before the text: some terminals, with the last column written, would clear that.
+            text.push_str(&format!("\x1b[{row};1H\x1b[K"));
             if line.len() + NOTE <= room {
                 room -= line.len();
                 text.push_str(line);
@@ -80,7 +85,6 @@ impl Screen {
                 let unseen = lines[at..].iter().filter(|line| !line.is_empty()).count();
                 text.push_str(&self.clip(&format!("... {unseen} more lines: too many for top")));
             }
-            text.push_str("\x1b[K");
         }
         text.push_str("\x1b8");
         text
@@ -119,16 +123,16 @@ mod tests {
     fn a_table_is_drawn_from_row_3_and_the_rows_below_are_cleared() {
         assert_eq!(
             screen(2, 20).table("id  status\na   init\n"),
-            "\x1b7\x1b[3;1Hid  status\x1b[K\x1b[4;1Ha   init\x1b[K\x1b[5;1H\x1b[K\x1b[6;1H\x1b[K\x1b8"
+            "\x1b7\x1b[3;1H\x1b[Kid  status\x1b[4;1H\x1b[Ka   init\x1b[5;1H\x1b[K\x1b[6;1H\x1b[K\x1b8"
         );
-        assert_eq!(screen(2, 20).reply("no such process 'x'"), "\x1b7\x1b[2;1Hno such process 'x'\x1b[K\x1b8");
+        assert_eq!(screen(2, 20).reply("no such process 'x'"), "\x1b7\x1b[2;1H\x1b[Kno such process 'x'\x1b8");
     }
 
     #[test]
     fn what_has_no_room_is_cut_and_said() {
         let text: String = (0..10).map(|n| format!("line {n}\n")).collect();
         let drawn = screen(2, 40).table(&text);
-        assert!(drawn.contains("line 2\x1b[K") && !drawn.contains("line 3"), "{drawn:?}");
+        assert!(drawn.contains("\x1b[Kline 2\x1b") && !drawn.contains("line 3"), "{drawn:?}");
         assert!(drawn.contains("... 7 more lines: they show after plain"), "{drawn:?}");
         assert_eq!(screen(1, 20).clip(&"x".repeat(21)), format!("{}…", "x".repeat(19)));
         assert_eq!(screen(1, 20).clip(&"漢".repeat(11)), format!("{}…", "漢".repeat(9)));
@@ -138,9 +142,9 @@ mod tests {
     fn lines_that_do_not_fit_into_one_write_are_counted() {
         let text = format!("{}\n", "x".repeat(400)).repeat(100);
         let drawn = screen(200, 500).table(&text);
-        let shown = drawn.matches("xxx\x1b[K").count();
+        let shown = drawn.matches("xxx\x1b").count();
         assert!(
-            shown > 20 && drawn.contains(&format!("... {} more lines: too many for top\x1b[K", 100 - shown)),
+            shown > 20 && drawn.contains(&format!("\x1b[K... {} more lines: too many for top\x1b", 100 - shown)),
             "{shown}"
         );
     }
@@ -155,10 +159,9 @@ mod tests {
             prop_assert!(drawn.len() <= WRITE, "{}", drawn.len());
             prop_assert!(screen(rows, width).clip(&line).width() <= width);
             let drawn = drawn.strip_prefix("\x1b7").and_then(|drawn| drawn.strip_suffix("\x1b8")).expect("saved and restored");
-            for (row, piece) in (3..).zip(drawn.split("\x1b[K").filter(|piece| !piece.is_empty())) {
-                let address = format!("\x1b[{row};1H");
-                prop_assert!(piece.starts_with(&address));
-                prop_assert!(!piece[1..].contains(char::is_control));
+            for (row, piece) in (3..).zip(drawn.split("\x1b[").skip(1).collect::<Vec<_>>().chunks(2)) {
+                prop_assert_eq!(piece[0], &format!("{row};1H"));
+                prop_assert!(piece[1].starts_with('K') && !piece[1].contains(char::is_control));
             }
         }
     }

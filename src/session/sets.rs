@@ -33,12 +33,13 @@ struct Set {
 }
 
 impl Sets {
-    /// Keeps `victims`, under a token.
-    pub(crate) fn offer(&mut self, victims: Vec<Arc<Entry>>) -> &str {
+    /// Keeps `victims`, under a token that stands for no other set: neither one of these, nor one
+    /// that `is_taken`.
+    pub(crate) fn offer(&mut self, victims: Vec<Arc<Entry>>, is_taken: impl Fn(&str) -> bool) -> &str {
         let token = loop {
             self.offered += 1;
             let token = format!("@{:04x}", self.random.hash_one(self.offered) as u16);
-            if self.sets.iter().all(|set| set.token != token) {
+            if self.sets.iter().all(|set| set.token != token) && !is_taken(&token) {
                 break token;
             }
         };
@@ -63,12 +64,33 @@ impl Sets {
         })
     }
 
-    fn forget_expired(&mut self) {
+    /// When the first of them is too old: its tasks are not to be held for longer.
+    pub(crate) fn expiry(&self) -> Option<Instant> {
+        self.sets.front().map(|set| set.until)
+    }
+
+    pub(crate) fn forget_expired(&mut self) {
         self.sets.retain(|set| set.until > Instant::now());
     }
 
     /// Forgets the set: it has been killed.
     pub(crate) fn forget(&mut self, token: &str) {
         self.sets.retain(|set| !set.token.eq_ignore_ascii_case(token));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_token_stands_for_one_set() {
+        let mut sets = Sets::default();
+        // All but a few are taken by sets that are being killed.
+        for _ in 0..20 {
+            let token = sets.offer(Vec::new(), |token| !token.ends_with("00")).to_string();
+            assert!(token.ends_with("00"), "{token}");
+        }
+        assert_eq!(sets.sets.len(), MOST);
     }
 }

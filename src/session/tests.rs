@@ -845,8 +845,11 @@ async fn top_draws_in_place_and_leaves_the_input_line_alone() {
     client.first_frame(30).await;
     client.types("top 2 40\n").await;
     let first = drawn(&mut client, "\x1b8").await;
-    assert!(first.starts_with("\x1b[2J\x1b[1;1H\x1b7\x1b[3;1Hid  status  "), "{first:?}");
-    assert!(first.contains("\x1b[5;1Ht1 ") && first.contains("\x1b[6;1H... 28 more (limit 2)\x1b[K\x1b8"), "{first:?}");
+    assert!(first.starts_with("\x1b[2J\x1b[1;1H\x1b7\x1b[3;1H\x1b[Kid  status  "), "{first:?}");
+    assert!(
+        first.contains("\x1b[5;1H\x1b[Kt1 ") && first.contains("\x1b[6;1H\x1b[K... 28 more (limit 2)\x1b8"),
+        "{first:?}"
+    );
     let second = drawn(&mut client, "\x1b8").await;
     assert!(second.starts_with("\x1b7\x1b[3;1H") && !second.contains('\n'), "{second:?}");
     assert_eq!(client.now(), 3 * SECOND);
@@ -854,14 +857,17 @@ async fn top_draws_in_place_and_leaves_the_input_line_alone() {
     // A reply stands on row 2, the cursor is back on the empty row 1.
     client.types("kill x\n").await;
     let reply = drawn(&mut client, "\x1b8").await;
-    assert_eq!(reply, "\x1b[2;1H\x1b[K\x1b[1;1H\x1b[K\x1b7\x1b[2;1Hno such process 'x'\x1b[K\x1b8");
+    assert_eq!(reply, "\x1b[2;1H\x1b[K\x1b[1;1H\x1b[K\x1b7\x1b[2;1H\x1b[Kno such process 'x'\x1b8");
 
     // Several lines take the place of the table until they have been read.
     client.types("stats\n").await;
-    let stats = drawn(&mut client, "table\x1b[K\x1b8").await;
-    assert!(stats.contains("\x1b[3;1Hrunning ") && stats.contains("more lines: they show after plain"), "{stats:?}");
+    let stats = drawn(&mut client, "table\x1b8").await;
+    assert!(
+        stats.contains("\x1b[3;1H\x1b[Krunning ") && stats.contains("more lines: they show after plain"),
+        "{stats:?}"
+    );
     client.types("\n").await;
-    assert!(drawn(&mut client, "\x1b8").await.contains("\x1b[3;1Hid  status  "));
+    assert!(drawn(&mut client, "\x1b8").await.contains("\x1b[3;1H\x1b[Kid  status  "));
     assert_eq!(client.now(), 3 * SECOND);
 
     client.types("json\n").await;
@@ -1086,9 +1092,112 @@ async fn in_top_the_way_to_kill_a_set_is_always_to_be_seen() {
     client.types("top 5\n").await;
     drawn(&mut client, "\x1b8").await;
     client.types("kill where id~t\n").await;
-    let shown = drawn(&mut client, "these 50\x1b[K\x1b8").await;
-    let token = &shown[shown.find("\x1b[2;1Hkill @").expect("on row 2") + "\x1b[2;1Hkill ".len()..][..5];
+    let shown = drawn(&mut client, "these 50\x1b8").await;
+    let token = &shown[shown.find("\x1b[2;1H\x1b[Kkill @").expect("on row 2") + "\x1b[2;1H\x1b[Kkill ".len()..][..5];
     client.types(&format!("kill {token} x\n")).await;
-    drawn(&mut client, "killing 50 of 50\x1b[K\x1b8").await;
+    drawn(&mut client, "killing 50 of 50\x1b8").await;
     assert!(tasks.iter().all(|task| task.check().is_err()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_row_is_an_empty_line() {
+    let list = ProcList::new();
+    list.set_cols(["", " ", "uri"]);
+    let task = list.start("a");
+    task.set_status("   ");
+    let mut client = connect(&list);
+    client.first_frame(1).await;
+    client.types("cols status,uri\nquit\n").await;
+    client.reads("").await;
+    client.reads("status  uri").await;
+    client.reads("-").await;
+    client.reads_the_end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_of_control_characters_widens_its_own_row_only() {
+    let list = ProcList::new();
+    let wide = "\x07".repeat(256);
+    let _tasks = [list.start("a"), list.start(wide.clone()), list.start("b")];
+    let mut client = connect(&list);
+    let lines = [(); 4].map(|()| String::new());
+    let mut shown = Vec::new();
+    for _ in lines {
+        shown.push(client.line().await.expect("a line"));
+    }
+    assert!([0, 1, 3].iter().all(|at| shown[*at].len() < 30), "{shown:?}");
+    let name = "\\x07".repeat(256);
+    assert!(shown[2].starts_with(&format!("{name}  init  ")), "{shown:?}");
+    client.types(&format!("kill {name}\n")).await;
+    client.reads_up_to("killing ").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_with_blanks_and_dashes_stand_between_quotes() {
+    let list = ProcList::new();
+    list.set_cols(["my column", "-dash"]);
+    let _a = list.start("a").col("my column", "x").col("-dash", "10000000000000001");
+    let _b = list.start("b").col("my column", "y").col("-dash", "10000000000000000");
+    let mut client = connect(&list);
+    assert_eq!(client.first_frame(2).await, ["a", "b"]);
+    client.types("sort -\"my column\"\n").await;
+    assert_eq!(client.frame(2).await, ["b", "a"]);
+    client.types("sort \"-dash\"\n").await;
+    assert_eq!(client.frame(2).await, ["b", "a"]);
+    client.types("sort --dash\n").await;
+    assert_eq!(client.frame(2).await, ["a", "b"]);
+    client.types("cols id,'my column'\nby 'my column'\nsort \"my\nwhere -dash>10000000000000000\nquit\n").await;
+    client.reads_up_to("id  my column").await;
+    client.reads_up_to("my column  count").await;
+    client.reads_up_to("invalid column '\"my': the closing quote is missing").await;
+    client.reads_up_to("id  my column").await;
+    client.reads("a   x").await;
+    client.reads_the_end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn ids_of_two_quotes_are_found_as_they_print() {
+    let list = ProcList::new();
+    let _tasks = ["\"\"", "''", "a"].map(|id| list.start(id));
+    let mut client = connect(&list);
+    client.first_frame(3).await;
+    for (expr, id) in [("id=\"\"", "\"\""), ("id=''", "''"), ("id='a'", "a")] {
+        client.types(&format!("where {expr}\n")).await;
+        assert_eq!(client.frame(1).await, [id]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_holds_its_tasks_for_a_minute_and_no_longer() {
+    let list = ProcList::new();
+    list.keep_done(0);
+    let task = list.start("a");
+    let entry = Arc::downgrade(&task.entry);
+    let mut client = connect(&list);
+    client.first_frame(1).await;
+    client.types("delay 1h\nkill where id=a\n").await;
+    client.reads_up_to("to kill this one").await;
+    drop(task);
+    assert!(entry.upgrade().is_some());
+    time::sleep(59 * SECOND).await;
+    assert!(entry.upgrade().is_some());
+    time::sleep(2 * SECOND).await;
+    assert!(entry.upgrade().is_none(), "nobody had to type anything");
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_top_every_column_is_to_be_seen() {
+    let list = ProcList::new();
+    list.set_cols(["host", "method", "uri"]);
+    let task = list.start("req1").col("host", "127.0.0.1:18364").col("method", "GET").col("uri", "/users/5/friends");
+    task.set_status("s".repeat(200));
+    let mut client = connect(&list);
+    client.first_frame(1).await;
+    client.types("top\n").await;
+    let drawn = drawn(&mut client, "\x1b8").await;
+    let lines: Vec<_> = drawn.split("\x1b[K").collect();
+    let header = lines.iter().find(|line| line.starts_with("id ")).expect("a header");
+    assert!(header.contains("method  uri"), "{header:?}");
+    let row = lines.iter().find(|line| line.starts_with("req1  sss")).expect("a row");
+    assert!(row.contains("  0.0") && row.contains("127.0.0.1:18364  GET     /users/5/friends"), "{row:?}");
 }

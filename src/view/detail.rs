@@ -13,7 +13,7 @@ pub(crate) fn render(list: &ProcList, name: &str, reveal: bool) -> Option<String
     let entry = list.find(&escape::parse_id(name)?)?;
     // A secret is as good as not there for who may not see it.
     let secrets: Vec<String> = entry.look(|facts| {
-        let secrets = facts.columns.iter().filter(|(_, value)| value.known(reveal).is_none());
+        let secrets = facts.columns.iter().filter(|(_, value)| !value.is_known(reveal));
         secrets.map(|(name, _)| name.to_string()).collect()
     })?;
     let mut proc = entry.proc(reveal);

@@ -11,25 +11,26 @@ use crate::escape;
 use crate::finished::SLOWEST;
 use crate::list::ProcList;
 use crate::proc::Outcome;
-use crate::view::field::{Cell, Field, Fields};
+use crate::view::View;
+use crate::view::field::{Field, Fields};
 use crate::view::grid::Grid;
 
 /// The `n` tasks that ended last, the last one first.
-pub(crate) fn done(list: &ProcList, n: usize, reveal: bool) -> String {
+pub(crate) fn done(list: &ProcList, n: usize, view: &View) -> String {
     // Behind those there are some of threads that ended fewer, and not all.
     let n = n.min(list.finished().kept());
     let mut entries = list.finished().last();
     entries.sort_by_cached_key(|entry| Reverse(entry.look_back(ended)));
-    render(list, &entries[..n.min(entries.len())], reveal)
+    render(list, &entries[..n.min(entries.len())], view)
 }
 
 /// The `n` slowest of those that ended, the slowest first.
-pub(crate) fn slow(list: &ProcList, n: usize, reveal: bool) -> String {
+pub(crate) fn slow(list: &ProcList, n: usize, view: &View) -> String {
     let mut entries = list.finished().slowest();
     entries.sort_by_cached_key(|entry| Reverse(entry.look_back(ran)));
     // Behind those there are some of threads that ended fewer, and not all.
     let n = n.min(SLOWEST);
-    render(list, &entries[..n.min(entries.len())], reveal)
+    render(list, &entries[..n.min(entries.len())], view)
 }
 
 fn ended(facts: &Facts<'_>) -> Option<Instant> {
@@ -40,7 +41,8 @@ fn ran(facts: &Facts<'_>) -> Duration {
     ended(facts).map_or(Duration::ZERO, |at| at.saturating_duration_since(facts.started))
 }
 
-fn render(list: &ProcList, entries: &[Arc<Entry>], reveal: bool) -> String {
+fn render(list: &ProcList, entries: &[Arc<Entry>], view: &View) -> String {
+    let View { reveal, width, .. } = *view;
     let now = Moment::now();
     let columns: Vec<Field> = Fields::of(list, reveal).columns().collect();
     let mut header: Vec<String> = ["id", "status", ">time", ">ago", "outcome"].map(String::from).into();
@@ -68,14 +70,11 @@ fn render(list: &ProcList, entries: &[Arc<Entry>], reveal: bool) -> String {
         shown.push(escape::plain(&message).to_string());
         grid.push(shown);
     }
-    grid.finish()
+    grid.fit(width).finish()
 }
 
 fn text(column: &Field, facts: &Facts<'_>, now: Moment, reveal: bool) -> String {
-    match column.cell(facts, now, reveal) {
-        Cell::Text(text) => text.to_string(),
-        Cell::Time(_) | Cell::Missing => String::new(),
-    }
+    column.cell(facts, now, reveal).shown().to_string()
 }
 
 #[cfg(test)]
@@ -102,14 +101,17 @@ mod tests {
         })
         .join()
         .expect_err("it panicked");
-        let text = done(&list, 20, true);
+        let text = done(&list, 20, &View::of_all(10, true));
         let lines: Vec<_> = text.lines().map(words).collect();
         assert_eq!(lines[0], ["id", "status", "time", "ago", "outcome", "uri", "token", "note", "message"]);
         assert_eq!((lines[1][0], &lines[1][4..]), ("c", &["panicked", "/c", "8e2b"][..]));
         assert_eq!((lines[2][0], &lines[2][4..]), ("b", &["killed", "/b", "8e2b", "too", "slow"][..]));
         assert_eq!((&lines[3][..2], lines[3][4]), (&["a", "merging"][..], "ended"));
-        assert!(!done(&list, 20, false).contains("token") && !slow(&list, 20, false).contains("8e2b"));
-        assert_eq!(done(&list, 1, true).lines().count(), 2);
+        assert!(
+            !done(&list, 20, &View::of_all(10, false)).contains("token")
+                && !slow(&list, 20, &View::of_all(10, false)).contains("8e2b")
+        );
+        assert_eq!(done(&list, 1, &View::of_all(10, true)).lines().count(), 2);
     }
 
     #[test]
@@ -117,7 +119,7 @@ mod tests {
         let list = ProcList::new();
         let (a, b) = (list.start("a"), list.start("b"));
         drop((b, a));
-        let text = slow(&list, 20, true);
+        let text = slow(&list, 20, &View::of_all(10, true));
         assert_eq!(text.lines().map(|line| words(line)[0]).collect::<Vec<_>>(), ["id", "a", "b"]);
     }
 }

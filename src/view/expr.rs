@@ -10,6 +10,8 @@ use crate::duration;
 use crate::entry::Facts;
 use crate::escape;
 use crate::view::field::{Cell, Field, Fields};
+use crate::view::number::Number;
+use crate::view::quoted;
 
 /// How deep parentheses and `not` may be nested: no person goes further, and
 /// the stack is not for clients to fill.
@@ -17,9 +19,6 @@ const DEPTH: usize = 64;
 
 /// How many comparisons there may be: each is made for every task.
 const TESTS: usize = 32;
-
-/// Two numbers of up to so many digits are the same only if they are equal.
-const DIGITS: usize = f64::DIGITS as usize;
 
 /// With up to this many, it is quicker to look at a task than to come back to it.
 const QUICK: usize = 4;
@@ -72,7 +71,9 @@ pub(crate) enum Value {
     Text {
         text: String,
         /// The same as a number, if it was typed as one.
-        number: Option<f64>,
+        number: Option<Number>,
+        /// It is a text, also compared with a number.
+        is_text: bool,
         search: Box<Finder<'static>>,
     },
 }
@@ -81,7 +82,7 @@ impl PartialEq for Value {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Value::Time(a), Value::Time(b)) => a == b,
-            (Value::Text { text: a, number: n, .. }, Value::Text { text: b, number: m, .. }) => a == b && n == m,
+            (Value::Text { text: a, is_text: n, .. }, Value::Text { text: b, is_text: m, .. }) => a == b && n == m,
             _ => false,
         }
     }
@@ -148,14 +149,16 @@ impl Operator {
     fn holds(self, cell: Cell<'_>, value: &Value) -> bool {
         match (cell, value) {
             (Cell::Time(cell), Value::Time(value)) => self.orders(&cell, value),
-            (Cell::Text(cell), Value::Text { text, number, search }) => match self {
-                Operator::Contains => search.find(cell.as_bytes()).is_some(),
-                Operator::ContainsNot => search.find(cell.as_bytes()).is_none(),
-                Operator::Equal => is_equal(cell, text, *number),
-                Operator::NotEqual => !is_equal(cell, text, *number),
-                _ => match number {
-                    Some(number) => parse_number(cell).is_some_and(|cell| self.orders(&cell, number)),
-                    None => self.orders(cell, text.as_str()),
+            (Cell::Text { text: cell, shown }, Value::Text { text, number, is_text, search }) => match self {
+                Operator::Contains => search.find(shown.as_bytes()).is_some(),
+                Operator::ContainsNot => search.find(shown.as_bytes()).is_none(),
+                Operator::Equal => is_equal(cell, text, number.as_ref()) || shown == text,
+                Operator::NotEqual => !is_equal(cell, text, number.as_ref()) && shown != text,
+                _ => match (number, is_text) {
+                    (Some(number), _) => Number::parse(cell).is_some_and(|cell| self.orders(&cell, number)),
+                    (None, true) => self.orders(cell, text.as_str()),
+                    // A number is not before or after a word by how it is spelled.
+                    (None, false) => Number::parse(cell).is_none() && self.orders(cell, text.as_str()),
                 },
             },
             // Where there is nothing, it equals the empty text and comes in no order.
@@ -164,7 +167,7 @@ impl Operator {
                 Operator::NotEqual | Operator::ContainsNot => !text.is_empty(),
                 _ => false,
             },
-            (Cell::Time(_), Value::Text { .. }) | (Cell::Text(_) | Cell::Missing, Value::Time(_)) => false,
+            (Cell::Time(_), Value::Text { .. }) | (Cell::Text { .. } | Cell::Missing, Value::Time(_)) => false,
         }
     }
 
@@ -181,19 +184,8 @@ impl Operator {
     }
 }
 
-fn is_equal(cell: &str, text: &str, number: Option<f64>) -> bool {
-    cell == text || number.is_some_and(|number| parse_number(cell) == Some(number))
-}
-
-/// A number as people write it: no `inf`, no `NaN`, and no more digits than
-/// can be told apart.
-pub(crate) fn parse_number(text: &str) -> Option<f64> {
-    if text.len() > 2 * DIGITS || text.bytes().filter(u8::is_ascii_digit).count() > DIGITS {
-        return None;
-    }
-    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let is_number = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.');
-    if is_number { text.parse().ok().filter(|number: &f64| number.is_finite()) } else { None }
+fn is_equal(cell: &str, text: &str, number: Option<&Number>) -> bool {
+    cell == text || number.is_some_and(|number| Number::parse(cell).as_ref() == Some(number))
 }
 
 /// Reads one expression from left to right.
@@ -293,7 +285,7 @@ impl<'a> Parser<'a> {
 
     fn value(&mut self, field: &Field, operator: Operator) -> Result<Value, Invalid> {
         let before = self.clone();
-        let is_quoted = self.trimmed().starts_with(['"', '\'']);
+        let is_quoted = quoted::is_quoted(self.trimmed());
         let text = if is_quoted { self.quoted()? } else { self.word(ends_word).to_string() };
         if text.is_empty() && !is_quoted {
             return Err(
@@ -312,14 +304,22 @@ impl<'a> Parser<'a> {
                 before.invalid(format!("{name} is a duration: 30s, 1.5 (seconds), 2m30s{}", more(why)))
             });
         }
-        // What is copied from the table means what the table shows.
-        let shown_id = if *field == Field::Id && !is_quoted { escape::parse_id(&text) } else { None };
         // An id is a name, also where it is made of digits.
-        let is_name = is_quoted || *field == Field::Id;
-        let number = if is_name { None } else { parse_number(&text) };
-        let text = shown_id.unwrap_or(text);
+        let is_text = is_quoted || *field == Field::Id;
+        let number = if is_text { None } else { Number::parse(&text) };
+        let text = if *field == Field::Id { before.id(text, is_quoted) } else { text };
         let search = Box::new(Finder::new(text.as_bytes()).into_owned());
-        Ok(Value::Text { text, number, search })
+        Ok(Value::Text { text, number, is_text, search })
+    }
+
+    /// The id that stands here as `text`, so that what is copied from the table means what the
+    /// table shows. Nobody's id is empty: two quotes are the id of two quotes.
+    fn id(&self, text: String, is_quoted: bool) -> String {
+        match (is_quoted, text.as_str()) {
+            (true, "") => self.trimmed()[..2].to_string(),
+            (true, _) => text,
+            (false, shown) => escape::parse_id(shown).unwrap_or(text),
+        }
     }
 
     fn clone(&self) -> Self {
@@ -361,26 +361,11 @@ impl<'a> Parser<'a> {
         is_it
     }
 
-    /// A text between quotes, in which a backslash spells out what the table
-    /// spells out.
+    /// A text between quotes.
     fn quoted(&mut self) -> Result<String, Invalid> {
-        let before = self.clone();
-        let rest = self.trimmed();
-        let mut chars = rest.char_indices();
-        let quote = chars.next().map_or('"', |(_, c)| c);
-        let mut is_escaped = false;
-        for (at, c) in chars {
-            if is_escaped {
-                is_escaped = false;
-            } else if c == '\\' {
-                is_escaped = true;
-            } else if c == quote {
-                self.rest = &rest[at + 1..];
-                let text = escape::unescape(&rest[1..at]);
-                return text.ok_or_else(|| before.invalid(r#"write \\ for a backslash, or \" \t \n \x1b \u{85}"#));
-            }
-        }
-        Err(before.invalid("the closing quote is missing"))
+        let (text, rest) = quoted::take(self.trimmed()).map_err(|fault| self.invalid(fault.to_string()))?;
+        self.rest = rest;
+        Ok(text)
     }
 }
 

@@ -23,10 +23,30 @@ pub(crate) enum Field {
 /// What a field holds for one task.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Cell<'a> {
-    Text(&'a str),
+    Text {
+        /// What it is compared and sorted by.
+        text: &'a str,
+        /// What is printed.
+        shown: &'a str,
+    },
     Time(Duration),
     /// The task has no such column, or it is a secret.
     Missing,
+}
+
+impl<'a> Cell<'a> {
+    #[inline]
+    fn text(text: &'a str) -> Self {
+        Cell::Text { text, shown: text }
+    }
+
+    /// What is printed, but for times.
+    pub(crate) fn shown(self) -> &'a str {
+        match self {
+            Cell::Text { shown, .. } => shown,
+            Cell::Time(_) | Cell::Missing => "",
+        }
+    }
 }
 
 impl Field {
@@ -57,13 +77,15 @@ impl Field {
     #[inline]
     pub(crate) fn cell<'a>(&self, task: &Facts<'a>, now: Moment, reveal: bool) -> Cell<'a> {
         match self {
-            Field::Id => Cell::Text(task.id),
-            Field::Status => Cell::Text(task.status()),
+            Field::Id => Cell::text(task.id),
+            Field::Status => Cell::text(task.status()),
             Field::Time => Cell::Time(task.age(now)),
             Field::InStatus => Cell::Time(task.in_status(now)),
             Field::Column(name) => {
                 let column = task.columns.get(name);
-                column.and_then(|column| column.known(reveal)).map_or(Cell::Missing, Cell::Text)
+                column
+                    .filter(|column| column.is_known(reveal))
+                    .map_or(Cell::Missing, |column| Cell::Text { text: column.text(), shown: column.shown(true) })
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::clock::Moment;
 use crate::duration;
 use crate::escape;
 use crate::list::ProcList;
-use crate::view::field::{Cell, Field};
+use crate::view::field::Field;
 use crate::view::grid::Grid;
 use crate::view::{View, table};
 
@@ -20,10 +20,7 @@ pub(crate) fn render(list: &ProcList, view: &View, field: &Field) -> String {
     for task in list.entries() {
         task.look(|facts| {
             if view.shows(facts, now) {
-                let key = match field.cell(facts, now, view.reveal) {
-                    Cell::Text(text) => text,
-                    Cell::Time(_) | Cell::Missing => "",
-                };
+                let key = field.cell(facts, now, view.reveal).shown();
                 let time = facts.age(now);
                 match groups.get_mut(key) {
                     Some(times) => times.push(time),
@@ -46,7 +43,7 @@ pub(crate) fn render(list: &ProcList, view: &View, field: &Field) -> String {
         let [oldest, median, p99] = [100, 50, 99].map(|percent| duration::seconds(percentile(&times, percent)));
         grid.push([key, times.len().to_string(), oldest, median, p99]);
     }
-    let mut text = grid.finish();
+    let mut text = grid.fit(view.width).finish();
     table::push_rest(&mut text, shown, total);
     text
 }

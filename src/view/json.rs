@@ -35,7 +35,11 @@ struct Object {
 
 impl Object {
     fn copy(facts: &Facts<'_>, now: Moment, reveal: bool) -> Self {
-        let columns = facts.columns.iter().filter_map(|(name, value)| Some((name, value.known(reveal)?)));
+        let columns = facts
+            .columns
+            .iter()
+            .filter(|(_, value)| value.is_known(reveal))
+            .map(|(name, value)| (name, value.shown(true)));
         Object {
             id: facts.id.to_string(),
             status: facts.status().to_string(),

@@ -67,11 +67,38 @@ fn numbers_are_numbers_unless_they_are_quoted() {
 }
 
 #[test]
-fn numbers_that_cannot_be_told_apart_are_texts_and_ids_are_names() {
+fn numbers_are_compared_exactly_and_never_by_their_spelling() {
     let list = list();
-    let _task = list.start("100").col("bytes", "9007199254740993");
-    all_hold(&list, &["bytes=9007199254740993", "id=100"]);
-    none_holds(&list, &["bytes=9007199254740992", "id=1e2", "id=0100"]);
+    let task = list.start("100").col("bytes", "9007199254740993");
+    all_hold(&list, &["bytes=9007199254740993", "bytes>9007199254740992", "bytes<9007199254740994", "id=100"]);
+    none_holds(&list, &["bytes=9007199254740992", "bytes>9007199254740993", "id=1e2", "id=0100"]);
+    for (value, holding, failing) in [
+        ("9", "bytes<1000000000000000", "bytes>1000000000000000"),
+        ("999", "bytes<=1000000000000000", "bytes>=1000000000000000"),
+        ("0.30000000000000004", "bytes>0.3", "bytes<=0.3"),
+        ("1e16", "bytes>2e15", "bytes<2000000000000000"),
+        ("18446744073709551616", "bytes>18446744073709551615", "bytes<=18446744073709551615"),
+    ] {
+        task.set_col("bytes", value);
+        all_hold(&list, &[holding]);
+        none_holds(&list, &[failing]);
+    }
+    for text in ["NaN", "inf", "n/a", "abc", ""] {
+        task.set_col("bytes", text);
+        none_holds(&list, &["bytes>1000000000000000", "bytes<1000000000000000", "bytes>=0", "bytes<0.1"]);
+    }
+    // Nor a word with a number, unless it is quoted.
+    task.set_col("bytes", 17);
+    none_holds(&list, &["bytes<abc", "bytes>abc", "bytes<n/a"]);
+    all_hold(&list, &["bytes<'abc'", "bytes!=abc"]);
+}
+
+#[test]
+fn a_value_that_shows_another_text_is_compared_by_itself_and_found_by_both() {
+    let list = list();
+    let _task = list.start("a").col_as("bytes", 3_435_973_836_u64, "3.2 GB");
+    all_hold(&list, &["bytes>1e9", "bytes=3435973836", "bytes='3.2 GB'", "bytes~GB", "bytes!=3"]);
+    none_holds(&list, &["bytes>4e9", "bytes!='3.2 GB'", "bytes~3435"]);
 }
 
 #[test]
