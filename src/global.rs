@@ -29,6 +29,11 @@ pub fn start(id: impl Into<String>) -> Task {
     global().start(id)
 }
 
+/// [`ProcList::start_numbered`] on the [global] list.
+pub fn start_numbered(prefix: &str) -> Task {
+    global().start_numbered(prefix)
+}
+
 /// [`ProcList::status`] on the [global] list.
 #[track_caller]
 pub fn status<S: Into<Cow<'static, str>>>(id: &str, status: S) -> impl FnOnce() + use<S> {

@@ -72,6 +72,7 @@ mod key;
 mod killed;
 mod limits;
 mod list;
+mod numbers;
 mod proc;
 #[cfg(any(test, fuzzing))]
 #[allow(missing_docs)]
@@ -88,7 +89,8 @@ mod wait;
 mod waiters;
 
 pub use global::{
-    check, contents, done, global, kill, listen_and_serve, set_cols, set_status, spawn, start, status, try_status,
+    check, contents, done, global, kill, listen_and_serve, set_cols, set_status, spawn, start, start_numbered, status,
+    try_status,
 };
 pub use killed::{KillError, Killed, catch};
 pub use list::ProcList;

@@ -24,6 +24,7 @@ use crate::finished::Finished;
 use crate::key::{AsItIs, ById, Id, Named};
 use crate::killed::KillError;
 use crate::limits::{self, ID};
+use crate::numbers::{Blocks, Numbers};
 use crate::proc::Proc;
 use crate::spare;
 
@@ -73,6 +74,7 @@ pub(crate) struct Stripe {
     shelf: usize,
     /// The names of columns that were set as secrets.
     secrets: Mutex<BTreeSet<CompactString>>,
+    numbers: Blocks,
 }
 
 /// What the clones of a list share.
@@ -85,6 +87,7 @@ pub(crate) struct Roster {
     /// The last kills that somebody asked for at a port.
     audit: Audit,
     finished: Finished,
+    numbers: Numbers,
     /// Numbers for the ids that a task cannot have as they are.
     unnamed: AtomicU64,
     repeated: AtomicU64,
@@ -100,12 +103,18 @@ impl ProcList {
             forbid_kill: AtomicBool::new(false),
             audit: Audit::default(),
             finished: Finished::new(STRIPES),
+            numbers: Numbers::default(),
             unnamed: AtomicU64::new(1),
             repeated: AtomicU64::new(10),
         });
         // Calibrates the clock, so that it is not for the first request to do.
         let _ = Tick::now();
-        let stripe = |shelf| Stripe { roster: Arc::clone(&roster), shelf, secrets: Mutex::default() };
+        let stripe = |shelf| Stripe {
+            roster: Arc::clone(&roster),
+            shelf,
+            secrets: Mutex::default(),
+            numbers: Blocks::default(),
+        };
         let stripes = (0..STRIPES).map(|shelf| Arc::new(stripe(shelf))).collect();
         ProcList { roster, stripes }
     }
@@ -270,6 +279,11 @@ impl ProcList {
                 return entry;
             }
         }
+    }
+
+    /// The next number of `prefix`.
+    pub(crate) fn next_number(&self, prefix: &str) -> u64 {
+        self.stripes[lane()].numbers.next(prefix, &self.roster.numbers)
     }
 
     pub(crate) fn find(&self, id: &str) -> Option<Arc<Entry>> {

@@ -7,6 +7,7 @@ mod unix;
 use std::convert::Infallible;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::panic;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -95,8 +96,8 @@ impl ProcList {
     ///
     /// # Errors
     ///
-    /// `PermissionDenied` if the listener's address is not a loopback one. It
-    /// does not return for want of file descriptors: it waits for them.
+    /// `PermissionDenied` if the listener's address is not a loopback one; `Unsupported` if the
+    /// runtime has no timers (`enable_time`). It does not return for want of file descriptors: it waits for them.
     ///
     /// # Cancel safety
     ///
@@ -258,6 +259,7 @@ impl Server {
     }
 
     async fn accept_from(self, listener: impl Listener, desk: Desk) -> io::Result<Infallible> {
+        has_timers()?;
         let service = Arc::new(Service::new(self.list, self.access, desk, self.delay, self.limit));
         let mut arrivals = JoinSet::new();
         let mut sessions = JoinSet::new();
@@ -350,10 +352,21 @@ impl BoundServer {
     ///
     /// # Errors
     ///
-    /// None that it does not wait to go away.
+    /// `Unsupported` if the runtime has no timers (`enable_time`); nothing else.
     pub fn serve(self) -> impl Future<Output = io::Result<Infallible>> + Send + 'static {
         self.server.accept_from(self.listener, self.desk)
     }
+}
+
+/// Whether this runtime has timers. Nothing but the try tells: tokio panics without them, which the
+/// panic hook reports too. A program that cannot unwind would die of the try.
+fn has_timers() -> io::Result<()> {
+    let tried = || drop(time::sleep(Duration::ZERO));
+    if cfg!(panic = "unwind") && panic::catch_unwind(tried).is_err() {
+        let why = "the processlist needs a runtime with timers: call enable_time() or enable_all() on its builder";
+        return Err(io::Error::new(ErrorKind::Unsupported, why));
+    }
+    Ok(())
 }
 
 /// The connection was gone before it was accepted; the listener is well.

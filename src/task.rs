@@ -88,6 +88,21 @@ impl ProcList {
         Task { handle: Handle { entry }, list: Some(self.stripe()) }
     }
 
+    /// Starts a task under the next number of `prefix`: `conn1`, `conn2`, ..
+    ///
+    /// Numbers are unique for a list and a prefix. Each thread takes them in blocks, so from
+    /// several threads they are neither in order nor without gaps.
+    ///
+    /// ```
+    /// let list = pm::ProcList::new();
+    /// let (first, second) = (list.start_numbered("conn"), list.start_numbered("conn"));
+    /// assert_eq!((first.id(), second.id()), ("conn1", "conn2"));
+    /// ```
+    pub fn start_numbered(&self, prefix: &str) -> Task {
+        let n = self.next_number(prefix);
+        self.start(format!("{prefix}{n}"))
+    }
+
     /// Sets the status of the task that runs under `id`, and returns a kill
     /// point: call it, and it unwinds if the task has been killed. An unknown
     /// id is no error, and its kill point does nothing.

@@ -7,7 +7,7 @@ use std::process::Command;
 fn without_unwinding_the_other_kill_points_work_and_the_reply_says_so() {
     let output = Command::new(env!("CARGO"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["run", "--quiet", "--package", "abort", "--profile", "abort"])
+        .args(["run", "--quiet", "--example", "panic_abort", "--profile", "abort"])
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

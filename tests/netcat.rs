@@ -48,7 +48,8 @@ fn a_pipe_into_nc_prints_the_table_the_kill_and_its_outcome_and_ends() {
     assert_eq!(lines.len(), 4, "{lines:?}");
     assert!(lines[0].starts_with("id     status ") && lines[0].ends_with("time  uri"), "{lines:?}");
     assert!(lines[1].starts_with("proc2  ") && lines[1].ends_with("  /users/"), "{lines:?}");
-    assert_eq!(lines[2], r#"killing proc2 in "sorting", 0.0s old"#);
+    let told = &lines[2];
+    assert!(told.starts_with(r#"killing proc2 in "sorting", 0."#) && told.ends_with("s old"), "{told}");
     assert!(lines[3].starts_with("killed proc2 after 0.") && lines[3].ends_with(r#" in "sorting""#), "{lines:?}");
     assert!(nc.wait().unwrap().success());
 }
@@ -64,7 +65,8 @@ fn a_person_at_nc_types_reads_and_leaves() {
     assert!(screen.next().unwrap().starts_with("req2 "));
     let mut types = |line: &str| keyboard.write_all(line.as_bytes()).unwrap();
     types("kill req2 houston, we have a problem\n");
-    assert_eq!(screen.next().unwrap(), r#"killing req2 in "init", 0.0s old"#);
+    let told = screen.next().unwrap();
+    assert!(told.starts_with(r#"killing req2 in "init", 0."#) && told.ends_with("s old"), "{told}");
     assert_eq!(task.check().unwrap_err().message(), "houston, we have a problem");
     drop(task);
     assert!(screen.next().unwrap().starts_with("killed req2 after 0."));

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::FutureExt;
 use tokio::task::JoinSet;
 
 use crate::audit;
@@ -24,7 +25,7 @@ impl Log {
         let by = kill.by.as_deref().unwrap_or_default();
         tracing::info!(target: "pm::audit", peer = by, victim = kill.id, reason = kill.message, "kill requested");
         let mut following = self.following.lock().unwrap_or_else(PoisonError::into_inner);
-        while following.try_join_next().is_some() {}
+        while following.join_next().now_or_never().flatten().is_some() {}
         following.spawn(async move {
             let ending = kill.wait().await;
             let (by, outcome) = (kill.by.as_deref().unwrap_or_default(), audit::name(ending.outcome));

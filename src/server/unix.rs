@@ -3,12 +3,14 @@
 use std::convert::Infallible;
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::net::{UnixListener, UnixSocket, UnixStream};
+use socket2::{Domain, SockAddr, Socket as Socket2, Type};
+use tokio::net::{UnixListener, UnixStream};
 
 use crate::access::{Desk, Peer};
 use crate::aside::aside;
@@ -19,7 +21,7 @@ const LOCKED_AT_MOST: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// How many clients may wait to be accepted.
-const BACKLOG: u32 = 128;
+const BACKLOG: i32 = 128;
 
 /// A [`Server`] that has its Unix socket. Clients that connect wait until it
 /// serves. The file is removed when this, or the future of
@@ -99,7 +101,7 @@ impl BoundUnixServer {
     ///
     /// # Errors
     ///
-    /// None that it does not wait to go away.
+    /// `Unsupported` if the runtime has no timers (`enable_time`); nothing else.
     ///
     /// # Cancel safety
     ///
@@ -114,12 +116,14 @@ async fn bind(path: &Path) -> io::Result<Socket> {
     // quicker finds its own file removed by the other.
     let _alone = lock_folder(path).await;
     remove_stale(path).await?;
-    let socket = UnixSocket::new_stream()?;
-    socket.bind(path)?;
+    let socket = Socket2::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::unix(path)?)?;
     // Until it listens nobody can connect, so there is no time at which others may.
     fs::set_permissions(path, Permissions::from_mode(0o600))?;
     let file = fs::symlink_metadata(path)?;
-    let listener = socket.listen(BACKLOG)?;
+    socket.listen(BACKLOG)?;
+    let listener = UnixListener::from_std(std::os::unix::net::UnixListener::from(OwnedFd::from(socket)))?;
     Ok(Socket { listener, path: path.to_path_buf(), identity: (file.dev(), file.ino()) })
 }
 
