@@ -79,7 +79,7 @@ fn start(id: String, n: u64) -> pm::Task {
 async fn live(n: u64) {
     let task = start(format!("req{n}"), n);
     let killed = task.killed().await;
-    eprintln!("{} {killed}", killed.id());
+    eprintln!("{:?} {killed}", killed.id());
 }
 
 /// Short ones, at a steady pace.
@@ -93,7 +93,7 @@ async fn churn(per_second: u64) {
             tokio::spawn(async move {
                 let task = start(format!("short{n}"), n);
                 if let Err(killed) = task.run(time::sleep(SHORT)).await {
-                    eprintln!("{} {killed}", killed.id());
+                    eprintln!("{:?} {killed}", killed.id());
                 }
             });
         }

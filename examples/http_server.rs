@@ -80,7 +80,7 @@ async fn list_it(ConnectInfo(peer): ConnectInfo<SocketAddr>, mut request: Reques
     match task.run(next.run(request)).await {
         Ok(response) => response,
         Err(killed) => {
-            eprintln!("{} {killed} (in {:?}, at {})", killed.id(), killed.status(), killed.location());
+            eprintln!("{:?} {killed} (in {:?}, at {})", killed.id(), killed.status(), killed.location());
             (StatusCode::SERVICE_UNAVAILABLE, format!("{killed}\n")).into_response()
         }
     }

@@ -40,7 +40,7 @@ static STOP: AtomicBool = AtomicBool::new(false);
 macro_rules! counters {
     ($($name:ident)*) => { $(static $name: AtomicU64 = AtomicU64::new(0);)* };
 }
-counters! { TASKS KILLED_BY_PROGRAM KILLED ABORTED SESSIONS LINES NOISE FAULTS KILLS OUTCOMES SETS VANISHED DEAF REFUSED }
+counters! { TASKS KILLED_BY_PROGRAM KILLED ABORTED SESSIONS LINES NOISE FAULTS KILLS OUTCOMES OFFERED SETS SUMS MEMBERS VANISHED DEAF REFUSED }
 
 fn add(counter: &AtomicU64, n: u64) {
     counter.fetch_add(n, Ordering::Relaxed);
@@ -93,7 +93,14 @@ fn main() {
     println!("clients         {sessions} sessions, {} lines typed, {} refused as too many", get(&LINES), get(&REFUSED));
     println!("survived        {} vanished, {} did not read", get(&VANISHED), get(&DEAF));
     println!("bad inputs      {} pieces of noise, {} faults answered", get(&NOISE), get(&FAULTS));
-    println!("kills           {} asked by clients, {} outcomes; {} sets", get(&KILLS), get(&OUTCOMES), get(&SETS));
+    println!("kills           {} asked by clients, {} outcomes", get(&KILLS), get(&OUTCOMES));
+    println!(
+        "sets            {} offered, {} killed with {} members in all, {} sums",
+        get(&OFFERED),
+        get(&SETS),
+        get(&MEMBERS),
+        get(&SUMS)
+    );
     println!(
         "                {} by the program, {} tasks died of a kill, {} of a panic",
         get(&KILLED_BY_PROGRAM),
@@ -104,6 +111,8 @@ fn main() {
     println!("left            {} tasks", list.len());
     assert!(list.is_empty(), "the list is not empty");
     assert_eq!(get(&KILLS), get(&OUTCOMES), "every kill has one outcome");
+    assert_eq!(get(&SETS), get(&SUMS), "every set has one sum");
+    assert!(get(&SETS) > 0, "no set was killed");
     assert!(after < before + (2 << 20), "the memory has grown");
 }
 
@@ -272,10 +281,13 @@ struct Person {
     closed: HashSet<String>,
     seen: Vec<String>,
     token: Option<String>,
+    /// The sets that are being killed at this client's wish.
+    sets: HashSet<String>,
 }
 
 fn converse(mut stream: TcpStream, random: &mut Random, until: Instant, half_closes: bool) {
-    let mut person = Person { open: HashSet::new(), closed: HashSet::new(), seen: Vec::new(), token: None };
+    let mut person =
+        Person { open: HashSet::new(), closed: HashSet::new(), seen: Vec::new(), token: None, sets: HashSet::new() };
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut to_type = random.below(30);
     let mut line = Vec::new();
@@ -308,18 +320,21 @@ fn converse(mut stream: TcpStream, random: &mut Random, until: Instant, half_clo
         }
     }
     assert!(person.open.is_empty(), "no outcome came for {:?}", person.open);
+    assert!(person.sets.is_empty(), "no sum came for {:?}", person.sets);
 }
 
 impl Person {
     fn command(&mut self, random: &mut Random) -> String {
         let id = self.seen.get(random.below(self.seen.len().max(1))).cloned().unwrap_or_default();
+        // Who has asked whom it would kill means to kill them.
+        if let Some(token) = self.token.take().filter(|_| random.below(4) > 0) {
+            self.sets.insert(token.clone());
+            return format!("kill {token} all of them\n");
+        }
         match random.below(20) {
             0..=5 => format!("kill {id} too slow\n"),
             6 => "kill where uri=/export and time>3500ms\n".to_string(),
-            7 => match self.token.take() {
-                Some(token) => format!("kill {token} all of them\n"),
-                None => "stats\n".to_string(),
-            },
+            7 => "stats\n".to_string(),
             8 => "where uri~/users and not id~7\n".to_string(),
             9 => "where\nsort -uri\nlimit 20\n".to_string(),
             10 => "sort\nlimit 100\ncols id,in_status,uri\n".to_string(),
@@ -338,7 +353,13 @@ impl Person {
     fn reads(&mut self, line: &str) {
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
-            ["killing", n, "of", _] if n.parse::<u64>().is_ok() => {}
+            ["killing", n, "of", of] if n.parse::<u64>().is_ok() => {
+                add(&SETS, 1);
+                add(&MEMBERS, of.parse().unwrap());
+            }
+            // Too many outcomes are awaited, or a minute has passed: nothing was killed.
+            ["too", "many", "kills:", ..] => {}
+            ["no", "such", "set", token, ..] => assert!(self.sets.remove(token.trim_matches(['\'', ':']))),
             ["killing", id, "in", ..] => self.asked(id),
             ["already", "killing", id, ..] => self.asked(id.trim_end_matches(':')),
             ["killed", id, "after", ..]
@@ -351,8 +372,14 @@ impl Person {
                 assert!(self.closed.insert(id.to_string()), "two outcomes for {id}");
             }
             ["killed", id, "after", ..] if self.closed.contains(id) => panic!("two outcomes for {id}"),
-            ["kill", token, "<message>", "to", "kill", ..] => self.token = Some(token.to_string()),
-            [token, ..] if token.len() == 6 && token.starts_with('@') && token.ends_with(':') => add(&SETS, 1),
+            ["kill", token, "<message>", "to", "kill", ..] => {
+                add(&OFFERED, 1);
+                self.token = Some(token.to_string());
+            }
+            [token, ..] if token.len() == 6 && token.starts_with('@') && token.ends_with(':') => {
+                add(&SUMS, 1);
+                assert!(self.sets.remove(token.trim_end_matches(':')), "two sums for {token}");
+            }
             [id, ..] if (id.starts_with('w') || id.starts_with("long")) && self.seen.len() < 1000 => {
                 self.seen.push(id.to_string())
             }

@@ -26,14 +26,14 @@ fn main() -> io::Result<()> {
         for n in 1.. {
             // `catch` stops the unwinding, so that the worker lives on.
             if let Err(killed) = pm::catch(|| sort(n)) {
-                eprintln!("{} {killed}", killed.id());
+                eprintln!("{:?} {killed}", killed.id());
             }
         }
     });
     let copier = thread::spawn(|| {
         for n in 1.. {
             if let Err(killed) = copy(n) {
-                eprintln!("{} {killed}", killed.id());
+                eprintln!("{:?} {killed}", killed.id());
             }
         }
     });

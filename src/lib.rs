@@ -48,6 +48,10 @@
 //! in the list until it has really ended, and the client that asked is told
 //! what became of it. Code that has neither a kill point nor an await cannot
 //! be stopped, by this or anything else short of ending the process.
+//! [`Handle::status`] and [`Handle::run`] say where they do not fit, and what does.
+//!
+//! A program that forks after [`spawn`] has a port that nobody serves in the child, as no thread
+//! survives a fork: spawn after daemonising, in each process.
 //!
 //! # Further reading
 //!

@@ -364,8 +364,69 @@ impl Handle {
     /// kill is no bug. It does not while the thread is already panicking, nor
     /// in a program built with `panic = "abort"`, where it does nothing.
     ///
-    /// A `std` mutex that is locked at that point becomes poisoned: use
-    /// [`try_status`](Self::try_status) there.
+    /// # Where not to use it
+    ///
+    /// It unwinds, so each of these wants [`try_status`](Self::try_status), or a
+    /// [`catch`](crate::catch) on the way up:
+    ///
+    /// - while a `std` mutex or `RwLock` is locked, which becomes poisoned;
+    /// - in the initialiser of a `LazyLock`, a `OnceLock` or a `Once`: a `LazyLock` and a `Once` are
+    ///   poisoned for good;
+    ///
+    /// ```
+    /// use std::sync::{LazyLock, Mutex};
+    ///
+    /// static LIST: LazyLock<pm::ProcList> = LazyLock::new(pm::ProcList::new);
+    /// let task = LIST.start("req1");
+    /// LIST.kill("req1", "too slow").unwrap();
+    ///
+    /// let stock = Mutex::new(7);
+    /// let killed = pm::catch(|| {
+    ///     let _locked = stock.lock();
+    ///     task.status("counting")();            // poisons `stock`
+    /// });
+    /// assert!(killed.is_err() && stock.is_poisoned());
+    ///
+    /// let orders = Mutex::new(7);
+    /// let count = || -> Result<(), pm::Killed> {
+    ///     let _locked = orders.lock();
+    ///     task.try_status("counting")           // does not poison `orders`
+    /// };
+    /// assert!(count().is_err() && !orders.is_poisoned());
+    /// ```
+    ///
+    /// - below an `extern "C"` function that C calls, and in the closure of `rayon::spawn`: to
+    ///   unwind out of either aborts the process. `catch` goes inside:
+    ///
+    /// ```
+    /// # fn work() {}
+    /// extern "C" fn on_row(_row: i32) -> i32 {
+    ///     match pm::catch(|| work()) {          // has kill points
+    ///         Ok(()) => 0,
+    ///         Err(_killed) => 1,                // tells the library in C to stop
+    ///     }
+    /// }
+    /// # assert_eq!(on_row(1), 0);
+    /// ```
+    ///
+    /// - in a thread of `thread::scope` that nobody joins: the scope then panics itself, with
+    ///   another payload, and the panic hook runs. Join each:
+    ///
+    /// ```
+    /// # let list = pm::ProcList::new();
+    /// let task = list.start("job7");
+    /// list.kill("job7", "too slow").unwrap();
+    /// let killed = std::thread::scope(|scope| {
+    ///     scope.spawn(|| task.status("sorting")()).join().unwrap_err().downcast::<pm::Killed>().unwrap()
+    /// });
+    /// assert_eq!(killed.message(), "too slow");
+    /// ```
+    ///
+    /// - on a main thread that nobody catches, which ends the program: `catch` around its work.
+    ///
+    /// In a program whose last crate alone is built with `panic = "abort"` this crate may have been
+    /// built to unwind, and then does, which ends the program: set the panic strategy in the
+    /// profile, for all crates.
     ///
     /// The model is `pm.Status` of the Go package VividCortex/pm. There a kill
     /// that comes between the two calls is seen at the next status only.
