@@ -281,13 +281,21 @@ struct Person {
     closed: HashSet<String>,
     seen: Vec<String>,
     token: Option<String>,
+    /// It has asked whom it would kill, and reads no answer yet.
+    is_waiting: bool,
     /// The sets that are being killed at this client's wish.
     sets: HashSet<String>,
 }
 
 fn converse(mut stream: TcpStream, random: &mut Random, until: Instant, half_closes: bool) {
-    let mut person =
-        Person { open: HashSet::new(), closed: HashSet::new(), seen: Vec::new(), token: None, sets: HashSet::new() };
+    let mut person = Person {
+        open: HashSet::new(),
+        closed: HashSet::new(),
+        seen: Vec::new(),
+        token: None,
+        is_waiting: false,
+        sets: HashSet::new(),
+    };
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut to_type = random.below(30);
     let mut line = Vec::new();
@@ -305,10 +313,15 @@ fn converse(mut stream: TcpStream, random: &mut Random, until: Instant, half_clo
             return add(&REFUSED, 1);
         }
         person.reads(text.trim_end());
-        if to_type == usize::MAX || random.below(30) > 0 {
+        // Who has asked whom it would kill reads the answer, and means to kill them.
+        if to_type == usize::MAX || person.is_waiting || (person.token.is_none() && random.below(30) > 0) {
             continue;
         }
-        to_type = if to_type == 0 || Instant::now() > until { usize::MAX } else { to_type - 1 };
+        to_type = if (to_type == 0 && person.token.is_none()) || Instant::now() > until {
+            usize::MAX
+        } else {
+            to_type.saturating_sub(1)
+        };
         if to_type < usize::MAX {
             let command = person.command(random);
             add(&LINES, 1);
@@ -326,14 +339,16 @@ fn converse(mut stream: TcpStream, random: &mut Random, until: Instant, half_clo
 impl Person {
     fn command(&mut self, random: &mut Random) -> String {
         let id = self.seen.get(random.below(self.seen.len().max(1))).cloned().unwrap_or_default();
-        // Who has asked whom it would kill means to kill them.
         if let Some(token) = self.token.take().filter(|_| random.below(4) > 0) {
             self.sets.insert(token.clone());
             return format!("kill {token} all of them\n");
         }
         match random.below(20) {
             0..=5 => format!("kill {id} too slow\n"),
-            6 => "kill where uri=/export and time>3500ms\n".to_string(),
+            6 => {
+                self.is_waiting = true;
+                "kill where uri=/export and time>3500ms\n".to_string()
+            }
             7 => "stats\n".to_string(),
             8 => "where uri~/users and not id~7\n".to_string(),
             9 => "where\nsort -uri\nlimit 20\n".to_string(),
@@ -357,6 +372,7 @@ impl Person {
                 add(&SETS, 1);
                 add(&MEMBERS, of.parse().unwrap());
             }
+            ["nobody:", ..] => self.is_waiting = false,
             // Too many outcomes are awaited, or a minute has passed: nothing was killed.
             ["too", "many", "kills:", ..] => {}
             ["no", "such", "set", token, ..] => assert!(self.sets.remove(token.trim_matches(['\'', ':']))),
@@ -374,6 +390,7 @@ impl Person {
             ["killed", id, "after", ..] if self.closed.contains(id) => panic!("two outcomes for {id}"),
             ["kill", token, "<message>", "to", "kill", ..] => {
                 add(&OFFERED, 1);
+                self.is_waiting = false;
                 self.token = Some(token.to_string());
             }
             [token, ..] if token.len() == 6 && token.starts_with('@') && token.ends_with(':') => {
