@@ -310,6 +310,20 @@ fn a_task_that_is_unwound_by_the_kill_of_another_has_ended() {
     assert_eq!(victim.unwrap().outcome, Some(Outcome::Panicked));
 }
 
+#[test]
+fn a_panic_after_a_kill_that_was_caught_is_a_panic() {
+    let (list, task) = killed_task();
+    let mut victim = None;
+    let inner = list.start("inner");
+    let killed = pm::catch(|| task.status("merging")()).unwrap_err();
+    catch_unwind(AssertUnwindSafe(|| {
+        let _guard = Last(Some(inner), &mut victim);
+        panic::resume_unwind(Box::new("a bug"));
+    }))
+    .unwrap_err();
+    assert_eq!((victim.unwrap().outcome, killed.message()), (Some(Outcome::Panicked), "too slow"));
+}
+
 /// Ends its task when it is dropped, and keeps the last snapshot.
 struct Last<'a>(Option<Task>, &'a mut Option<pm::Proc>);
 
@@ -421,6 +435,17 @@ async fn work_that_is_given_up_is_abandoned_unless_the_task_goes_on() {
     task.run(async {}).await.unwrap();
     assert_eq!(list.get("b").unwrap().note, None);
     assert_eq!(abandon("c").await.done().note, None, "it was ended on purpose");
+
+    // What its destructors report does not mean that it goes on.
+    let task = list.start("d");
+    let reports = Reports(task.handle());
+    let given_up = task.run(async move {
+        let _reports = reports;
+        pending::<()>().await;
+    });
+    tokio::time::timeout(std::time::Duration::ZERO, given_up).await.unwrap_err();
+    let shown = list.get("d").unwrap();
+    assert_eq!((shown.status.as_str(), shown.note.as_deref()), ("closing", Some("abandoned")));
 
     // An abort drops the guard with the run: the row is gone, its end is remembered.
     let task = list.start("aborted");
