@@ -313,15 +313,16 @@ fn converse(mut stream: TcpStream, random: &mut Random, until: Instant, half_clo
             return add(&REFUSED, 1);
         }
         person.reads(text.trim_end());
-        // Who has asked whom it would kill reads the answer, and means to kill them.
-        if to_type == usize::MAX || person.is_waiting || (person.token.is_none() && random.below(30) > 0) {
+        if to_type == usize::MAX {
             continue;
         }
-        to_type = if (to_type == 0 && person.token.is_none()) || Instant::now() > until {
-            usize::MAX
-        } else {
-            to_type.saturating_sub(1)
-        };
+        // Who has asked whom it would kill reads the answer, and means to kill them.
+        let is_over = Instant::now() > until;
+        if !is_over && (person.is_waiting || (person.token.is_none() && random.below(30) > 0)) {
+            continue;
+        }
+        let leaves = is_over || (to_type == 0 && person.token.is_none());
+        to_type = if leaves { usize::MAX } else { to_type.saturating_sub(1) };
         if to_type < usize::MAX {
             let command = person.command(random);
             add(&LINES, 1);

@@ -135,26 +135,40 @@ fn main() {
     println!("{:<60} {:>11} {:>11} {:>6}", "", "now", "before", "ratio");
     let (a, b) = (now::list(LIVE), before::list(LIVE));
     let (mut n, mut m) = (0, 0);
-    pair("a life: start, 3 columns, 3 statuses, done; 10,000 others", || round(|n| now::life(&a, n), &mut n), || {
-        round(|n| before::life(&b, n), &mut m)
-    });
-    pair("the same on two threads (wall time / lives)", || on_two_threads(|n| now::life(&a, n), &mut n), || {
-        on_two_threads(|n| before::life(&b, n), &mut m)
-    });
-    pair("a life with an address and a number in its columns", || round(|n| now::life_with_values(&a, n), &mut n), || {
-        round(|n| before::life_with_values(&b, n), &mut m)
-    });
-    pair("start and done alone", || round(|n| now::start_and_end(&a, n), &mut n), || {
-        round(|n| before::start_and_end(&b, n), &mut m)
-    });
-    pair("start, a run that parks once, done", || round(|n| now::parks_once(&a, n), &mut n), || {
-        round(|n| before::parks_once(&b, n), &mut m)
-    });
+    pair(
+        "a life: start, 3 columns, 3 statuses, done; 10,000 others",
+        || round(|n| now::life(&a, n), &mut n),
+        || round(|n| before::life(&b, n), &mut m),
+    );
+    pair(
+        "the same on two threads (wall time / lives)",
+        || on_two_threads(|n| now::life(&a, n), &mut n),
+        || on_two_threads(|n| before::life(&b, n), &mut m),
+    );
+    pair(
+        "a life with an address and a number in its columns",
+        || round(|n| now::life_with_values(&a, n), &mut n),
+        || round(|n| before::life_with_values(&b, n), &mut m),
+    );
+    pair(
+        "start and done alone",
+        || round(|n| now::start_and_end(&a, n), &mut n),
+        || round(|n| before::start_and_end(&b, n), &mut m),
+    );
+    pair(
+        "start, a run that parks once, done",
+        || round(|n| now::parks_once(&a, n), &mut n),
+        || round(|n| before::parks_once(&b, n), &mut m),
+    );
     let (one, other) = (now::one_task(), before::one_task());
-    pair("a status with its kill point", || round(|n| now::status(&one, n), &mut n), || {
-        round(|n| before::status(&other, n), &mut m)
-    });
-    pair("its clock alone, and twice", || round(|_| _ = black_box(Instant::now()), &mut n), || {
-        round(|_| _ = black_box([Instant::now(), Instant::now()]), &mut m)
-    });
+    pair(
+        "a status with its kill point",
+        || round(|n| now::status(&one, n), &mut n),
+        || round(|n| before::status(&other, n), &mut m),
+    );
+    pair(
+        "its clock alone, and twice",
+        || round(|_| _ = black_box(Instant::now()), &mut n),
+        || round(|_| _ = black_box([Instant::now(), Instant::now()]), &mut m),
+    );
 }
