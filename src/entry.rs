@@ -32,7 +32,6 @@ use crate::clock::Moment;
 use crate::columns::Columns;
 use crate::escape;
 use crate::history::History;
-use crate::key::Id;
 use crate::killed::{self, Ending, Kill, Killed};
 use crate::limits::{self, Cuts};
 use crate::proc::{Killing, Outcome, Proc};
@@ -61,6 +60,13 @@ pub(crate) struct Entry {
     id: CompactString,
     /// The hash of the id, for the map.
     hash: u64,
+}
+
+/// The id of a task, and its hash: what the map is asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Id<'a> {
+    pub(crate) hash: u64,
+    pub(crate) id: &'a str,
 }
 
 #[derive(Debug)]

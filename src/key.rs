@@ -7,7 +7,7 @@ use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use crate::entry::Entry;
+use crate::entry::{Entry, Id};
 
 /// A task in the map.
 pub(crate) struct ById {
@@ -20,13 +20,6 @@ impl ById {
     pub(crate) fn new(entry: Arc<Entry>) -> Self {
         ById { hash: entry.hash(), entry }
     }
-}
-
-/// An id, and its hash: what the map is asked for.
-#[derive(Clone, Copy)]
-pub(crate) struct Id<'a> {
-    pub(crate) hash: u64,
-    pub(crate) id: &'a str,
 }
 
 /// What has an id. A map lends its keys as one type: this is that of its own keys and of those it is asked for.

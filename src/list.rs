@@ -18,10 +18,10 @@ use smallvec::SmallVec;
 
 use crate::audit::Audit;
 use crate::clock::Tick;
-use crate::entry::{Cause, Entry, Facts, Held, Verdict};
+use crate::entry::{Cause, Entry, Facts, Held, Id, Verdict};
 use crate::escape;
 use crate::finished::Finished;
-use crate::key::{AsItIs, ById, Id, Named};
+use crate::key::{AsItIs, ById, Named};
 use crate::killed::KillError;
 use crate::limits::{self, ID};
 use crate::numbers::{Blocks, Numbers};

@@ -4,8 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::entry::Entry;
-use crate::key::Id;
+use crate::entry::{Entry, Id};
 
 thread_local! {
     static SPARE: Cell<Option<Arc<Entry>>> = const { Cell::new(None) };
