@@ -88,7 +88,8 @@ impl Columns {
 
     /// Sets a column that is compared by `value` and prints as `shown`. Returns whether there was room.
     pub(crate) fn set_as(&mut self, name: &str, value: &Text, shown: &Text) -> bool {
-        let mut whole: Vec<u8> = value.bytes().iter().copied().filter(|byte| *byte != 0).take(limits::ALIAS).collect();
+        let value = String::from_utf8_lossy(value.bytes()).replace(ALIAS, "");
+        let mut whole = value.as_bytes()[..value.floor_char_boundary(limits::ALIAS)].to_vec();
         whole.push(ALIAS as u8);
         whole.extend_from_slice(shown.bytes());
         let column = match self.position(name) {
@@ -267,6 +268,13 @@ mod tests {
         let (mut odd, mut shown) = (Text::new(), Text::new());
         columns.set_as("size", odd.format("1\x002"), shown.format("a\0b"));
         assert_eq!(seen(&columns), Some(("12".into(), "a\0b".into())));
+        // A long value is cut at a character.
+        for before in ["", "a"] {
+            let (mut long, mut shown) = (Text::new(), Text::new());
+            columns.set_as("size", long.format(format!("{before}{}", "é".repeat(100))), shown.format("many"));
+            let (text, shown) = seen(&columns).expect("it is set");
+            assert!(text.starts_with(&format!("{before}éé")) && text.len() <= 64 && shown == "many", "{text:?}");
+        }
         set(&mut columns, "size", "5\x007", false);
         assert_eq!(seen(&columns), Some(("5\x007".into(), "5\x007".into())));
     }

@@ -84,6 +84,8 @@ impl ProcList {
     /// assert_eq!((first.id(), second.id()), ("req1", "req1+2"));
     /// ```
     pub fn start(&self, id: impl Into<String>) -> Task {
+        // Whoever starts a task has caught what unwound before.
+        killed::clear_mark();
         let entry = self.insert(&id.into());
         Task { handle: Handle { entry }, list: Some(self.stripe()) }
     }

@@ -324,6 +324,20 @@ fn a_panic_after_a_kill_that_was_caught_is_a_panic() {
     assert_eq!((victim.unwrap().outcome, killed.message()), (Some(Outcome::Panicked), "too slow"));
 }
 
+#[test]
+fn a_task_that_starts_after_a_kill_whose_payload_is_kept_can_panic() {
+    let (list, task) = killed_task();
+    let kept = catch_unwind(AssertUnwindSafe(|| task.status("merging")())).unwrap_err();
+    let mut victim = None;
+    catch_unwind(AssertUnwindSafe(|| {
+        let _guard = Last(Some(list.start("b")), &mut victim);
+        panic::resume_unwind(Box::new("a bug"));
+    }))
+    .unwrap_err();
+    assert_eq!(victim.unwrap().outcome, Some(Outcome::Panicked));
+    assert!(kept.is::<Killed>());
+}
+
 /// Ends its task when it is dropped, and keeps the last snapshot.
 struct Last<'a>(Option<Task>, &'a mut Option<pm::Proc>);
 
