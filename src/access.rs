@@ -1,4 +1,4 @@
-//! Access: who may do what.
+//! Access: what a client may do.
 
 #[cfg(target_os = "linux")]
 mod peer;
@@ -9,37 +9,48 @@ mod user;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::columns::Clearance;
+use crate::peer::Peer;
+#[cfg(unix)]
+use crate::peer::User;
 use tokens::Tokens;
-pub(crate) use tokens::{Source, Tried};
+pub(crate) use tokens::{AuthResult, TokenSource};
 
-/// What a client may do. Decided when it connects, and raised by `auth`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Role {
-    /// Nothing, until it has shown a token.
-    Nothing,
+/// What a client of a server may do. `None` where there is no role yet: it must show a token first.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Look at everything but [secrets](crate::Task::secret_col).
     See,
+    /// Kill too, and see secrets.
     Kill,
+}
+
+impl Role {
+    /// Whether it may see secrets.
+    pub(crate) fn clearance(role: Option<Role>) -> Clearance {
+        if role == Some(Role::Kill) { Clearance::Secret } else { Clearance::Public }
+    }
 }
 
 /// The rules of one server.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Access {
     pub(crate) tokens: Tokens,
-    /// Names or numbers of users, besides its own and root.
+    /// Names or numbers of users that may see, besides its own and root.
     pub(crate) see_users: Vec<String>,
     pub(crate) kill_users: Vec<String>,
-    /// Nobody may kill.
+    /// No client may kill.
     pub(crate) read_only: bool,
 }
 
-/// Where a client comes from.
+/// The two ends of a connection, as the kernel tells them.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Peer {
+pub(crate) enum Connection {
     Tcp {
         peer: SocketAddr,
         local: SocketAddr,
     },
-    /// The user, as the kernel says.
     #[cfg(unix)]
     Unix {
         uid: u32,
@@ -48,32 +59,31 @@ pub(crate) enum Peer {
 
 /// A client that has been let in.
 pub(crate) struct Admitted {
-    pub(crate) role: Role,
-    /// Where it comes from and which user that is, for the audit.
-    pub(crate) who: Arc<str>,
+    pub(crate) role: Option<Role>,
+    pub(crate) peer: Arc<Peer>,
 }
 
-/// What a server that is served needs to know who its clients are.
+/// Looks up the users at the other ends of the connections of one server.
 #[derive(Debug)]
-pub(crate) struct Desk {
+pub(crate) struct PeerLookup {
     #[cfg(target_os = "linux")]
     peers: peer::Peers,
     #[cfg(unix)]
     names: user::Names,
-    /// The number of a user that has none.
+    /// The number that stands for all users that have none in this namespace.
     #[cfg(unix)]
-    nobody: Option<u32>,
+    overflow: Option<u32>,
 }
 
-impl Desk {
+impl PeerLookup {
     pub(crate) fn open() -> Self {
-        Desk {
+        PeerLookup {
             #[cfg(target_os = "linux")]
             peers: peer::Peers::open(),
             #[cfg(unix)]
             names: user::Names::default(),
             #[cfg(unix)]
-            nobody: user::nobody(),
+            overflow: user::overflow(),
         }
     }
 }
@@ -83,49 +93,49 @@ impl Access {
     ///
     /// # Errors
     ///
-    /// The line that explains to it why it is turned away.
-    pub(crate) async fn admit(&self, desk: &Desk, peer: Peer) -> Result<Admitted, String> {
-        let admitted = match peer {
+    /// The line that explains to the client why it is turned away.
+    pub(crate) async fn admit(&self, lookup: &PeerLookup, connection: Connection) -> Result<Admitted, String> {
+        let admitted = match connection {
             #[cfg(unix)]
-            Peer::Unix { uid } => self.admit_user(desk, uid, "the socket".to_string()).await,
-            // Whatever address it comes from: who connects to a loopback address
-            // from another one of this machine is known to the kernel as well.
+            Connection::Unix { uid } => self.admit_user(lookup, uid, None).await,
+            // Whatever address it comes from: the kernel also knows a client that connects to a
+            // loopback address from another address of this machine.
             #[cfg(target_os = "linux")]
-            Peer::Tcp { peer, local } if local.ip().to_canonical().is_loopback() => {
-                match desk.peers.user(peer, local).await {
-                    Ok(Some(uid)) => self.admit_user(desk, uid, peer.to_string()).await,
-                    Ok(None) => Err(format!("forbidden: the user at {peer} could not be found out: it has left")),
+            Connection::Tcp { peer, local } if local.ip().to_canonical().is_loopback() => {
+                match lookup.peers.user(peer, local).await {
+                    Ok(Some(uid)) => self.admit_user(lookup, uid, Some(peer)).await,
+                    Ok(None) => Err(format!("forbidden: the user at {peer} could not be looked up: it has left")),
                     Err(error) => Err(format!(
-                        "forbidden: the user at {peer} could not be found out ({error}): \
+                        "forbidden: the user at {peer} could not be looked up ({error}): \
                          the program may serve a Unix socket, or set a token"
                     )),
                 }
                 // Behind a token it does not matter who it is; the audit notes it all the same.
-                .or_else(|refusal| if self.tokens.are_set() { Ok(self.stranger(peer)) } else { Err(refusal) })
+                .or_else(|refusal| if self.tokens.are_set() { Ok(anonymous(None, peer)) } else { Err(refusal) })
             }
-            Peer::Tcp { peer, .. } if self.tokens.are_set() => Ok(self.stranger(peer)),
+            Connection::Tcp { peer, .. } if self.tokens.are_set() => Ok(anonymous(None, peer)),
             // Not reached: such an address is not listened on without a token.
             #[cfg(target_os = "linux")]
-            Peer::Tcp { peer, .. } => Err(format!("forbidden: {peer} did not come by a loopback address")),
+            Connection::Tcp { peer, .. } => Err(format!("forbidden: {peer} did not come by a loopback address")),
             // Where there is no table of connections to look into.
             #[cfg(not(target_os = "linux"))]
-            Peer::Tcp { peer, .. } => Ok(Admitted { role: Role::Kill, who: peer.to_string().into() }),
+            Connection::Tcp { peer, .. } => Ok(anonymous(Some(Role::Kill), peer)),
         }?;
-        let is_tcp = matches!(peer, Peer::Tcp { .. });
-        let role = if is_tcp && self.tokens.are_set() { Role::Nothing } else { admitted.role };
+        let is_tcp = matches!(connection, Connection::Tcp { .. });
+        let role = if is_tcp && self.tokens.are_set() { None } else { admitted.role };
         Ok(Admitted { role: self.cap(role), ..admitted })
-    }
-
-    fn stranger(&self, peer: SocketAddr) -> Admitted {
-        Admitted { role: Role::Nothing, who: peer.to_string().into() }
     }
 
     /// Decides about a user.
     #[cfg(unix)]
-    async fn admit_user(&self, desk: &Desk, uid: u32, place: String) -> Result<Admitted, String> {
-        if desk.nobody == Some(uid) {
+    async fn admit_user(&self, lookup: &PeerLookup, uid: u32, address: Option<SocketAddr>) -> Result<Admitted, String> {
+        let admitted = |role, name| {
+            let peer = Arc::new(Peer { user: Some(User { uid, name }), address });
+            Ok(Admitted { role, peer })
+        };
+        if lookup.overflow == Some(uid) {
             return match self.tokens.are_set() {
-                true => Ok(Admitted { role: Role::Nothing, who: format!("an unmapped user at {place}").into() }),
+                true => admitted(None, None),
                 false => Err(format!(
                     "forbidden: your user has no number in this program's user namespace, where {uid} stands for all \
                      of those: the program may set a token, or connect from inside the namespace (nsenter -U)"
@@ -133,30 +143,35 @@ impl Access {
             };
         }
         let role = |name: Option<&str>| user::role(uid, user::own(), &self.see_users, &self.kill_users, name);
-        // Who may do all by its number need not have a name, nor wait for it.
+        // A user that may kill by its number needs no name, and does not wait for it.
         let name = match role(None) {
-            Role::Kill => desk.names.get_soon(uid).await,
-            _ => desk.names.get(uid).await,
+            Some(Role::Kill) => lookup.names.get_soon(uid).await,
+            _ => lookup.names.get(uid).await,
         };
-        let role = role(name.as_deref());
-        let user = name.map_or_else(|| format!("uid {uid}"), |name| format!("{name} (uid {uid})"));
-        match role {
-            Role::Nothing if !self.tokens.are_set() => Err(format!(
-                "forbidden: {user} may not see this processlist; its own user and root may, and whom the program names"
+        match role(name.as_deref()) {
+            None if !self.tokens.are_set() => Err(format!(
+                "forbidden: {} may not see this processlist; the program's own user and root may, and users that the \
+                 program names",
+                User { uid, name }
             )),
-            role => Ok(Admitted { role, who: format!("{user} at {place}").into() }),
+            role => admitted(role, name),
         }
     }
 
-    /// What a client may do who has shown `token`.
-    pub(crate) async fn auth(&self, token: String) -> Tried {
+    /// What a client may do that has shown `token`.
+    pub(crate) async fn auth(&self, token: String) -> AuthResult {
         match self.tokens.try_one(token).await {
-            Tried::Right(role) => Tried::Right(self.cap(role)),
+            AuthResult::Right(role) => AuthResult::Right(self.cap(Some(role)).unwrap_or(role)),
             wrong => wrong,
         }
     }
 
-    fn cap(&self, role: Role) -> Role {
-        if self.read_only { role.min(Role::See) } else { role }
+    fn cap(&self, role: Option<Role>) -> Option<Role> {
+        if self.read_only { role.min(Some(Role::See)) } else { role }
     }
+}
+
+/// A client whose user is not known.
+fn anonymous(role: Option<Role>, address: SocketAddr) -> Admitted {
+    Admitted { role, peer: Arc::new(Peer { user: None, address: Some(address) }) }
 }

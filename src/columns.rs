@@ -9,8 +9,15 @@ use crate::buffer::Buffer;
 use crate::limits;
 use crate::value::Text;
 
-/// What is shown of a secret to who may not see it.
+/// What stands in the place of a secret for readers that may not see it.
 pub(crate) const MASK: &str = "***";
+
+/// Whether a reader may see secrets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clearance {
+    Public,
+    Secret,
+}
 
 /// What a column of a task holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,9 +40,9 @@ impl<'a> Value<'a> {
 
     /// What may be printed: the value, or that there is one.
     #[inline]
-    pub(crate) fn shown(self, reveal: bool) -> &'a str {
+    pub(crate) fn shown(self, clearance: Clearance) -> &'a str {
         match () {
-            () if self.is_secret && !reveal => MASK,
+            () if !self.is_known(clearance) => MASK,
             () if self.has_alias => self.parts().1,
             () => self.whole,
         }
@@ -47,8 +54,8 @@ impl<'a> Value<'a> {
 
     /// Whether it may be known: a secret is as good as not there.
     #[inline]
-    pub(crate) fn is_known(self, reveal: bool) -> bool {
-        reveal || !self.is_secret
+    pub(crate) fn is_known(self, clearance: Clearance) -> bool {
+        clearance == Clearance::Secret || !self.is_secret
     }
 }
 
@@ -172,10 +179,9 @@ impl Columns {
         self.position(name).map(|column| self.value(column))
     }
 
-    /// The first and the last byte: to have both fetched from memory.
-    #[inline]
-    pub(crate) fn edges(&self) -> (Option<u8>, Option<u8>) {
-        (self.text.bytes().first().copied(), self.text.bytes().last().copied())
+    /// A bit for each column, in their order: this reader may not see its value.
+    pub(crate) fn masked(&self, clearance: Clearance) -> u32 {
+        if clearance == Clearance::Secret { 0 } else { self.secrets }
     }
 
     /// Names and values.
@@ -260,7 +266,7 @@ mod tests {
         let (mut number, mut shown) = (Text::new(), Text::new());
         assert!(columns.set_as("size", number.format(3_435_973_836_u64), shown.format("3.2 GB")));
         let seen = |columns: &Columns| {
-            columns.get("size").map(|size| (size.text().to_string(), size.shown(false).to_string()))
+            columns.get("size").map(|size| (size.text().to_string(), size.shown(Clearance::Public).to_string()))
         };
         assert_eq!(seen(&columns), Some(("3435973836".into(), "3.2 GB".into())));
         columns.remove("a");

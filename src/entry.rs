@@ -1,42 +1,47 @@
-//! Entry: all that is known of one live task.
+//! Entry: all that is known of one task.
 //!
 //! # Invariants
 //!
-//! - `Life` goes running -> killing -> ended, or running -> ended, never back,
-//!   and changes only under the lock of its entry. So a kill that comes after
-//!   the end is refused, and of two kills one is the first.
-//! - A kill that has been accepted is reported for ever, also after the end:
-//!   helpers of a task may look only when its guard is gone.
-//! - `signals` tells a kill point whether there is anything to look at. It is
-//!   only a hint that saves the lock: the decision is made under the lock.
-//! - Who waits for the kill or the end leaves a waker under the lock, and the
-//!   kill and the end take all wakers out under the lock. So none is lost.
+//! - `Life` goes from running to killing to ended, or from running to ended, never back. It changes
+//!   only under the lock of its entry. So a kill that comes after the end is refused, and of two
+//!   kills one is the first.
+//! - A kill that has been accepted is reported for ever, also after the end: helpers of a task may
+//!   look only when its guard is gone.
+//! - `signals` tells a kill point whether there is anything to look at. It is only a hint that saves
+//!   the lock: the decision is made under the lock.
+//! - A future that waits for the kill or the end leaves a waker under the lock, and the kill and the
+//!   end take all wakers out under the lock. So none is lost.
 //!
 //! # Deadlock safety
 //!
-//! The lock is a leaf: under it nothing is formatted, no value of the
-//! program's is made or dropped but strings, no waker is cloned, woken or
-//! dropped, and no other lock is taken.
+//! The lock is a leaf. Under it nothing is formatted, no value of the program's is made or dropped
+//! but strings, no waker is cloned, woken or dropped, and no other lock is taken.
+
+mod end;
+mod snapshot;
 
 use std::borrow::Cow;
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::task::Waker;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use compact_str::CompactString;
 
-use crate::clock::Moment;
 use crate::columns::Columns;
-use crate::escape;
 use crate::history::History;
-use crate::killed::{self, Ending, Kill, Killed};
-use crate::limits::{self, Cuts};
-use crate::proc::{Killing, Outcome, Proc};
+use crate::kill::Kill;
+use crate::killed::Killed;
+use crate::limits::{self, Truncations};
+use crate::peer::Peer;
+use crate::proc::Outcome;
+use crate::unwinding;
 use crate::value::Text;
-use crate::waiters::{Key, Waiters, Woken};
+use crate::waiters::{Key, Waiters};
+pub(crate) use end::{Cause, End, Note};
+pub(crate) use snapshot::{Depth, EntryRef};
 
 /// A bit of [`Entry::signals`]: a kill has been accepted.
 const KILL: u8 = 1;
@@ -44,10 +49,10 @@ const KILL: u8 = 1;
 /// A bit of [`Entry::signals`]: a pending `run` has been dropped.
 const ABANDONED: u8 = 2;
 
-/// All that is known of one task. Shared by its guard, its handles and the list.
+/// All that is known of one task. Its guard, its handles and the list share it.
 ///
-/// In this order, because to look at a hundred thousand of them is to wait for
-/// memory: what a filter needs lies side by side.
+/// In this order, because to look at a hundred thousand of them is to wait for memory: what a filter
+/// needs lies side by side.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Entry {
@@ -56,6 +61,8 @@ pub(crate) struct Entry {
     signals: AtomicU8,
     /// There is a history that takes memory of its own.
     has_past: AtomicBool,
+    /// It was started by a destructor, while its thread was unwinding already.
+    started_unwinding: bool,
     state: Mutex<State>,
     id: CompactString,
     /// The hash of the id, for the map.
@@ -76,16 +83,16 @@ struct State {
     columns: Columns,
     history: History,
     forbidden: bool,
-    /// Who waits for the kill, or the end.
+    /// The futures that wait for the kill, or the end.
     waiters: Waiters,
     note: Note,
-    /// The start by the wall clock, from the first snapshot on. Not read at
-    /// the start, because a clock is half of what a start costs.
+    /// The start by the wall clock, from the first snapshot on. Not read at the start, because a
+    /// clock is half of what a start costs.
     wall: Option<SystemTime>,
     /// Where the program last set the status.
     site: Option<&'static Location<'static>>,
     /// What was over a limit, if anything ever was.
-    cuts: Option<Box<Cuts>>,
+    truncations: Option<Box<Truncations>>,
 }
 
 #[derive(Debug)]
@@ -105,42 +112,6 @@ enum Life {
     },
 }
 
-/// A word on how a task ends.
-#[derive(Debug, Clone, Default)]
-pub(crate) enum Note {
-    #[default]
-    None,
-    /// A pending `run` was dropped, and nothing shows that the task goes on.
-    Abandoned,
-    /// The kill of another task ended it.
-    Unwound(Arc<Kill>),
-    /// It saw its kill, and passed so many kill points.
-    Passed(u32),
-}
-
-impl Note {
-    pub(crate) fn text(&self) -> Option<String> {
-        match self {
-            Note::None => None,
-            Note::Abandoned => Some("abandoned".to_string()),
-            Note::Unwound(kill) => Some(format!("unwound by the kill of {}", escape::id(&kill.id))),
-            Note::Passed(kill_points) => Some(killed::passed(*kill_points)),
-        }
-    }
-}
-
-/// What ends a task.
-pub(crate) enum Cause {
-    /// `done` was called.
-    Done,
-    /// Its guard was dropped.
-    Dropped,
-    /// Its guard was dropped while a panic unwinds.
-    Panic,
-    /// Its guard was dropped by a kill, its own or that of another task.
-    Kill(Killed),
-}
-
 /// What a future waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Awaited {
@@ -149,76 +120,12 @@ pub(crate) enum Awaited {
 }
 
 /// The answer to a request to kill.
-pub(crate) enum Verdict {
-    /// It was accepted, when the task was in this status.
-    Killing(Arc<Kill>, Cow<'static, str>),
-    /// Somebody was first: this is their kill.
+pub(crate) enum KillReply {
+    Accepted(Arc<Kill>),
+    /// An earlier kill stands: this one.
     Already(Arc<Kill>),
     Forbidden,
     Ended,
-}
-
-/// What is known of a task, to be looked at under its lock: read, copy and
-/// compare, and nothing else.
-pub(crate) struct Facts<'a> {
-    pub(crate) id: &'a str,
-    pub(crate) started: Instant,
-    history: &'a History,
-    pub(crate) columns: &'a Columns,
-    /// The kill that it has been asked for, or died of.
-    pub(crate) kill: Option<&'a Arc<Kill>>,
-    /// How and when it ended.
-    pub(crate) end: Option<(Outcome, Instant)>,
-    /// What was over a limit, if anything ever was.
-    pub(crate) cuts: Option<&'a Cuts>,
-    /// A word on how it ends or ended.
-    pub(crate) note: &'a Note,
-}
-
-/// How a task ended.
-pub(crate) struct End {
-    pub(crate) outcome: Outcome,
-    pub(crate) at: Instant,
-    /// How long it ran.
-    pub(crate) ran: Duration,
-    /// The bytes that its entry holds besides itself, without its past.
-    pub(crate) spilled: usize,
-    /// What most tasks do not have.
-    pub(crate) extra: Option<Box<Extra>>,
-}
-
-/// What is to be done about some ends.
-pub(crate) struct Extra {
-    /// The kill that was under way and how it came out: to be announced when
-    /// the task has left the list.
-    pub(crate) kill: Option<(Arc<Kill>, Ending)>,
-    pub(crate) cuts: Option<Cuts>,
-    /// Who waits for the end: to be woken when the task has left the list.
-    pub(crate) woken: Woken,
-}
-
-impl<'a> Facts<'a> {
-    pub(crate) fn status(&self) -> &'a str {
-        self.history.current()
-    }
-
-    /// How long it has been running, or ran.
-    #[inline]
-    pub(crate) fn age(&self, now: Moment) -> Duration {
-        self.until(now).since(self.started)
-    }
-
-    /// For how long it has been in this status, or was at its end.
-    #[inline]
-    pub(crate) fn in_status(&self, now: Moment) -> Duration {
-        self.history.in_status(self.started, self.until(now))
-    }
-
-    /// The time of those that have ended has stopped.
-    #[inline]
-    fn until(&self, now: Moment) -> Moment {
-        self.end.map_or(now, |(_, at)| now.back_to(at))
-    }
 }
 
 impl Entry {
@@ -229,6 +136,7 @@ impl Entry {
             started,
             signals: AtomicU8::new(0),
             has_past: AtomicBool::new(false),
+            started_unwinding: unwinding::is_under_way(),
             state: Mutex::new(State {
                 history: History::new(),
                 columns: Columns::default(),
@@ -238,23 +146,25 @@ impl Entry {
                 note: Note::None,
                 wall: None,
                 site: None,
-                cuts: None,
+                truncations: None,
             }),
         }
     }
 
-    /// Makes the entry of a task that nobody remembers that of a new one, in its place: half a
-    /// kilobyte that is neither allocated, moved nor freed.
+    /// Makes the entry of a task that is forgotten that of a new one, in its place: half a kilobyte
+    /// that is neither allocated, moved nor freed.
     pub(crate) fn reuse(&mut self, id: Id<'_>, started: Instant, forbidden: bool) {
         // Named one by one, so that a new field is not left as it was.
-        let Entry { id: old_id, hash: old_hash, started: old_start, signals, has_past, state } = self;
+        let Entry { id: old_id, hash: old_hash, started: old_start, signals, has_past, started_unwinding, state } =
+            self;
         let state = state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let State { life, columns, history, forbidden: was_forbidden, waiters, note, wall, site, cuts } = state;
+        let State { life, columns, history, forbidden: was_forbidden, waiters, note, wall, site, truncations } = state;
         *old_id = CompactString::new(id.id);
         *old_hash = id.hash;
         *old_start = started;
         *signals.get_mut() = 0;
         *has_past.get_mut() = false;
+        *started_unwinding = unwinding::is_under_way();
         *life = Life::Running;
         columns.reset();
         history.reset();
@@ -263,7 +173,7 @@ impl Entry {
         *note = Note::None;
         *wall = None;
         *site = None;
-        *cuts = None;
+        *truncations = None;
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -284,8 +194,8 @@ impl Entry {
         (self.started, self.id()).cmp(&(other.started, other.id()))
     }
 
-    /// Nothing panics under the lock but for want of memory, and what it
-    /// guards is whole between any two statements.
+    /// Nothing panics under the lock but for want of memory, and what it guards is whole between any
+    /// two statements.
     #[inline]
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -306,51 +216,47 @@ impl Entry {
         let is_over = status.len() > limits::STATUS;
         let status = limits::cut(status, limits::STATUS);
         if let Some(mut state) = self.live() {
-            self.goes_on(&mut state);
+            self.clear_abandoned(&mut state);
             if state.history.enter(status, self.started) {
                 self.has_past.store(true, Ordering::Relaxed);
             }
             state.site = Some(site);
             if is_over {
-                state.cuts().statuses += 1;
+                state.truncations().statuses += 1;
             }
         }
     }
 
     pub(crate) fn set_col(&self, name: &str, value: &Text, is_secret: bool) {
-        let name = limits::name(name);
-        if let Some(mut state) = self.live() {
-            self.goes_on(&mut state);
-            let fits = state.columns.set(name, value, is_secret);
-            if !fits {
-                state.cuts().columns += 1;
-            } else if value.is_cut() {
-                state.cuts().values += 1;
-            }
-        }
+        self.change_columns(value.is_cut(), |columns| columns.set(limits::name(name), value, is_secret));
     }
 
     pub(crate) fn set_col_as(&self, name: &str, value: &Text, shown: &Text) {
-        let name = limits::name(name);
+        let is_cut = shown.is_cut() || value.bytes().len() > limits::ALIAS;
+        self.change_columns(is_cut, |columns| columns.set_as(limits::name(name), value, shown));
+    }
+
+    /// Makes a change that tells whether there was room for it.
+    #[inline]
+    fn change_columns(&self, is_cut: bool, change: impl FnOnce(&mut Columns) -> bool) {
         if let Some(mut state) = self.live() {
-            self.goes_on(&mut state);
-            let fits = state.columns.set_as(name, value, shown);
-            if !fits {
-                state.cuts().columns += 1;
-            } else if shown.is_cut() {
-                state.cuts().values += 1;
+            self.clear_abandoned(&mut state);
+            if !change(&mut state.columns) {
+                state.truncations().columns += 1;
+            } else if is_cut {
+                state.truncations().values += 1;
             }
         }
     }
 
     /// Notes that the id is not whole.
     pub(crate) fn id_was_cut(&self) {
-        self.lock().cuts().ids += 1;
+        self.lock().truncations().ids += 1;
     }
 
     pub(crate) fn remove_col(&self, name: &str) {
         if let Some(mut state) = self.live() {
-            self.goes_on(&mut state);
+            self.clear_abandoned(&mut state);
             state.columns.remove(limits::name(name));
         }
     }
@@ -359,30 +265,30 @@ impl Entry {
         self.lock().forbidden = true;
     }
 
-    /// Asks for the death of the task and wakes it if it waits for that. `by`
-    /// says who asks: nobody, if it is the program itself.
-    pub(crate) fn kill(&self, message: String, by: Option<Arc<str>>) -> Verdict {
+    /// Requests that the task stop, and wakes it if it waits for that. `by` is `None` if the program
+    /// itself asks. Only [`ProcList::request`](crate::ProcList::request) calls it.
+    pub(crate) fn kill(&self, message: String, by: Option<Arc<Peer>>) -> KillReply {
         let is_over = message.len() > limits::MESSAGE;
         let message = limits::cut(message.into(), limits::MESSAGE).into_owned();
         let id = self.id.to_string();
         let mut state = self.lock();
         match &state.life {
-            Life::Ended { .. } => return Verdict::Ended,
-            Life::Killing { kill, .. } => return Verdict::Already(Arc::clone(kill)),
-            Life::Running if state.forbidden => return Verdict::Forbidden,
+            Life::Ended { .. } => return KillReply::Ended,
+            Life::Killing { kill, .. } => return KillReply::Already(Arc::clone(kill)),
+            Life::Running if state.forbidden => return KillReply::Forbidden,
             Life::Running => {}
         }
-        let kill = Arc::new(Kill::new(id, message, by));
         let status = state.history.current().clone();
+        let kill = Arc::new(Kill::new(id, message, by, self.started, status));
         state.life = Life::Killing { kill: Arc::clone(&kill), seen: false, passed: 0 };
         self.signals.fetch_or(KILL, Ordering::Release);
         if is_over {
-            state.cuts().messages += 1;
+            state.truncations().messages += 1;
         }
         let woken = state.waiters.take();
         drop(state);
         woken.wake();
-        Verdict::Killing(kill, status)
+        KillReply::Accepted(kill)
     }
 
     /// Whether a kill has been accepted, be it before the end or not.
@@ -395,12 +301,11 @@ impl Entry {
         matches!(self.lock().life, Life::Ended { .. })
     }
 
-    /// A kill point of the program's: looks whether the task has been killed,
-    /// and if so reports it. From then on its end is a death by that kill, and
-    /// the kill points that it passes are counted.
+    /// A kill point of the program's: looks whether the task has been killed, and if so reports it.
+    /// From then on the kill is what ends the task, and the kill points that it passes are counted.
     #[inline]
     pub(crate) fn kill_point(&self, location: &'static Location<'static>) -> Option<Killed> {
-        killed::clear_mark();
+        unwinding::clear_mark();
         match self.signals.load(Ordering::Acquire) {
             0 => None,
             _ => self.see_kill(location, true),
@@ -418,10 +323,10 @@ impl Entry {
 
     #[cold]
     fn see_kill(&self, location: &'static Location<'static>, counts: bool) -> Option<Killed> {
-        // What is done while unwinding is cleaning up.
+        // A kill point that is passed while unwinding is part of the cleanup.
         let counts = counts && !thread::panicking();
         let mut state = self.lock();
-        self.goes_on(&mut state);
+        self.clear_abandoned(&mut state);
         let status = state.history.current().clone();
         match &mut state.life {
             Life::Killing { kill, seen, passed } => {
@@ -439,7 +344,7 @@ impl Entry {
         self.lock().life.kill().is_some_and(|kill| killed.is_of(kill))
     }
 
-    /// A pending `run` has been dropped: so ends work that was given up, unless the task goes on.
+    /// Notes that a pending `run` has been dropped: the work was given up, unless the task goes on.
     pub(crate) fn abandon(&self) {
         if let Some(mut state) = self.live() {
             state.note = Note::Abandoned;
@@ -449,51 +354,28 @@ impl Entry {
 
     /// A verb shows that the task goes on.
     #[inline]
-    fn goes_on(&self, state: &mut State) {
+    fn clear_abandoned(&self, state: &mut State) {
         if matches!(state.note, Note::Abandoned) && !matches!(state.life, Life::Ended { .. }) {
             state.note = Note::None;
             self.signals.fetch_and(!ABANDONED, Ordering::Relaxed);
         }
     }
 
-    /// A `run` begins.
-    pub(crate) fn runs(&self) {
+    /// A `run` or a wait of the task begins: it goes on.
+    #[inline]
+    pub(crate) fn goes_on(&self) {
         if self.signals.load(Ordering::Relaxed) & ABANDONED != 0 {
-            self.goes_on(&mut self.lock());
+            self.clear_abandoned(&mut self.lock());
         }
     }
 
     /// Whether `awaited` has come; else `waker` is woken when it does.
     ///
-    /// `key` names the future that waits, from its first call on, which must
+    /// `key` names the future that waits, from its first call on. It must
     /// [forget](Self::forget_waiter) it in the end.
-    pub(crate) fn has_come(&self, awaited: Awaited, key: &mut Option<Key>, waker: &Waker) -> bool {
-        let mut waker = Some(waker);
-        let mut clone = None;
-        loop {
-            let mut state = self.lock();
-            let (has_come, never) = match (&state.life, awaited) {
-                (Life::Ended { kill: None, .. }, Awaited::Kill) => (false, true),
-                (life, Awaited::Kill) => (life.kill().is_some(), false),
-                (life, Awaited::End) => (matches!(life, Life::Ended { .. }), false),
-            };
-            if has_come || never {
-                return has_come;
-            }
-            if let Some(clone) = clone.take() {
-                let replaced = state.waiters.set(key, clone);
-                drop(state);
-                drop(replaced);
-                return false;
-            }
-            match waker.take() {
-                Some(waker) if !state.waiters.has(*key, waker) => {
-                    drop(state);
-                    clone = Some(waker.clone());
-                }
-                _ => return false,
-            }
-        }
+    pub(crate) fn poll(&self, awaited: Awaited, key: &mut Option<Key>, waker: &Waker) -> Poll<()> {
+        let has_come = |state: &State| if state.life.has_come(awaited) { Poll::Ready(()) } else { Poll::Pending };
+        Waiters::poll(|| self.lock(), |state| &mut state.waiters, has_come, key, waker)
     }
 
     /// The future known by `key` waits no more.
@@ -503,13 +385,13 @@ impl Entry {
     }
 
     /// The status, and whether the task has seen its kill.
-    pub(crate) fn standing(&self) -> (Cow<'static, str>, bool) {
+    pub(crate) fn status_and_seen(&self) -> (Cow<'static, str>, bool) {
         let state = self.lock();
         let seen = matches!(state.life, Life::Killing { seen: true, .. });
         (state.history.current().clone(), seen)
     }
 
-    /// Gives back what nobody can ask for any more once the guard is gone.
+    /// Gives back the history, which is never asked for once the guard is gone.
     #[inline]
     pub(crate) fn forget_past(&self) {
         if !self.has_past.load(Ordering::Relaxed) {
@@ -519,41 +401,10 @@ impl Entry {
         drop(past);
     }
 
-    /// Ends the task. `None` if it had ended before.
-    pub(crate) fn end(&self, cause: Cause) -> Option<End> {
-        let at = Instant::now();
-        let mut state = self.live()?;
-        let ran = at.saturating_duration_since(self.started);
-        let unseen = if matches!(cause, Cause::Panic) { Outcome::Panicked } else { Outcome::Ended };
-        let mut ending = None;
-        let (outcome, kill) = match &state.life {
-            Life::Killing { kill, seen, passed } => {
-                let (outcome, passed) = if *seen { (Outcome::Killed, *passed) } else { (unseen, 0) };
-                let after = at.saturating_duration_since(kill.at);
-                let status = state.history.current().clone();
-                ending = Some((Arc::clone(kill), Ending { outcome, after, status, passed }));
-                (outcome, Some(Arc::clone(kill)))
-            }
-            Life::Running | Life::Ended { .. } => (unseen, None),
-        };
-        let passed = ending.as_ref().map_or(0, |(_, ending)| ending.passed);
-        let note = match cause {
-            Cause::Kill(other) if outcome != Outcome::Killed => Note::Unwound(Arc::clone(other.kill())),
-            _ if passed > 0 => Note::Passed(passed),
-            Cause::Done => Note::None,
-            Cause::Dropped | Cause::Panic | Cause::Kill(_) => std::mem::take(&mut state.note),
-        };
-        state.note = note;
-        state.life = Life::Ended { outcome, kill, at };
-        let is_plain = ending.is_none() && state.waiters.is_empty() && state.cuts.is_none();
-        let extra = if is_plain {
-            None
-        } else {
-            let (cuts, woken) = (state.cuts.as_deref().copied(), state.waiters.take());
-            Some(Box::new(Extra { kill: ending, cuts, woken }))
-        };
-        let spilled = self.spilled(&state, is_plain);
-        Some(End { outcome, at, ran, spilled, extra })
+    /// The bytes that it holds.
+    pub(crate) fn memory(&self) -> usize {
+        let state = self.lock();
+        size_of::<Self>() + self.spilled(&state, false) + state.history.past()
     }
 
     /// The bytes that the entry holds besides itself, but for the past of the task.
@@ -569,125 +420,8 @@ impl Entry {
             return spilled;
         }
         let kill = state.life.kill().map_or(0, |kill| size_of::<Kill>() + kill.id.len() + kill.message.len());
-        let cuts = state.cuts.as_ref().map_or(0, |_| size_of::<Cuts>());
-        spilled + kill + cuts + state.waiters.spilled()
-    }
-
-    /// A snapshot, in which secrets are masked unless they are to be revealed.
-    pub(crate) fn proc(&self, reveal: bool) -> Proc {
-        let mut state = self.lock();
-        let now = Moment::now();
-        let (now, outcome) = match &state.life {
-            Life::Running | Life::Killing { .. } => (now, None),
-            Life::Ended { outcome, at, .. } => (now.back_to(*at), Some(*outcome)),
-        };
-        let killing = state.life.kill().map(|kill| Killing {
-            message: kill.message.clone(),
-            by: kill.by.as_deref().map(str::to_string),
-            since: now.since(kill.at),
-        });
-        let elapsed = now.since(self.started);
-        let started = *state.wall.get_or_insert_with(|| {
-            let wall = SystemTime::now();
-            wall.checked_sub(self.started.elapsed()).unwrap_or(wall)
-        });
-        let note = state.note.clone();
-        let proc = Proc {
-            id: self.id.to_string(),
-            status: state.history.current().to_string(),
-            site: state.site,
-            cols: state
-                .columns
-                .iter()
-                .map(|(name, value)| (name.to_string(), value.shown(reveal).to_string()))
-                .collect(),
-            started,
-            elapsed,
-            in_status: state.history.in_status(self.started, now),
-            history: state.history.steps(self.started, now),
-            profile: state.history.profile(self.started, now),
-            killing,
-            outcome,
-            note: None,
-        };
-        drop(state);
-        Proc { note: note.text(), ..proc }
-    }
-
-    /// Makes the processor fetch what a lock will need. A lock waits for its
-    /// memory all by itself, and these waits can be had at the same time.
-    #[inline]
-    pub(crate) fn approach(&self) {
-        std::hint::black_box(self.signals.load(Ordering::Relaxed));
-    }
-
-    /// Locks the entry to look at it, unless somebody else is at it.
-    #[inline]
-    pub(crate) fn try_hold(&self) -> Option<Held<'_>> {
-        match self.state.try_lock() {
-            Ok(state) => Some(Held { entry: self, state }),
-            Err(TryLockError::Poisoned(state)) => Some(Held { entry: self, state: state.into_inner() }),
-            Err(TryLockError::WouldBlock) => None,
-        }
-    }
-
-    /// Looks at the task. `None` if it has ended.
-    #[inline]
-    pub(crate) fn look<R>(&self, at: impl FnOnce(&Facts<'_>) -> R) -> Option<R> {
-        self.live().map(|state| at(&self.facts(&state)))
-    }
-
-    /// Looks at the task, whether or not it has ended.
-    pub(crate) fn look_back<R>(&self, at: impl FnOnce(&Facts<'_>) -> R) -> R {
-        at(&self.facts(&self.lock()))
-    }
-
-    #[inline]
-    fn facts<'a>(&'a self, state: &'a State) -> Facts<'a> {
-        let cuts = state.cuts.as_deref();
-        let end = match &state.life {
-            Life::Running | Life::Killing { .. } => None,
-            Life::Ended { outcome, at, .. } => Some((*outcome, *at)),
-        };
-        Facts {
-            id: &self.id,
-            started: self.started,
-            history: &state.history,
-            columns: &state.columns,
-            kill: state.life.kill(),
-            end,
-            cuts,
-            note: &state.note,
-        }
-    }
-
-    /// The bytes that it holds.
-    pub(crate) fn memory(&self) -> usize {
-        let state = self.lock();
-        size_of::<Self>() + self.spilled(&state, false) + state.history.past()
-    }
-}
-
-/// An entry that is locked to be looked at.
-pub(crate) struct Held<'a> {
-    entry: &'a Entry,
-    state: MutexGuard<'a, State>,
-}
-
-impl Held<'_> {
-    /// Makes the processor fetch what a look will need.
-    #[inline]
-    pub(crate) fn approach(&self) {
-        std::hint::black_box(self.state.columns.edges());
-    }
-
-    /// Looks at the task. `None` if it has ended.
-    #[inline]
-    pub(crate) fn look<R>(&self, at: impl FnOnce(&Facts<'_>) -> R) -> Option<R> {
-        match self.state.life {
-            Life::Ended { .. } => None,
-            Life::Running | Life::Killing { .. } => Some(at(&self.entry.facts(&self.state))),
-        }
+        let truncations = state.truncations.as_ref().map_or(0, |_| size_of::<Truncations>());
+        spilled + kill + truncations + state.note.spilled() + state.waiters.spilled()
     }
 }
 
@@ -699,11 +433,18 @@ impl Life {
             Life::Running | Life::Ended { kill: None, .. } => None,
         }
     }
+
+    fn has_come(&self, awaited: Awaited) -> bool {
+        match awaited {
+            Awaited::Kill => self.kill().is_some(),
+            Awaited::End => matches!(self, Life::Ended { .. }),
+        }
+    }
 }
 
 impl State {
     #[cold]
-    fn cuts(&mut self) -> &mut Cuts {
-        self.cuts.get_or_insert_default()
+    fn truncations(&mut self) -> &mut Truncations {
+        self.truncations.get_or_insert_default()
     }
 }

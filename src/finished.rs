@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::entry::{End, Entry};
-use crate::limits::Cuts;
+use crate::limits::Truncations;
 use crate::proc::Outcome;
 
 /// How many of the last are kept unless told otherwise.
@@ -76,7 +76,7 @@ pub(crate) struct Counts {
     pub(crate) ended: u64,
     pub(crate) killed: u64,
     pub(crate) panicked: u64,
-    pub(crate) cuts: Cuts,
+    pub(crate) truncations: Truncations,
 }
 
 impl Finished {
@@ -244,8 +244,8 @@ impl Held {
             Outcome::Killed => self.counts.killed += 1,
             Outcome::Panicked => self.counts.panicked += 1,
         }
-        if let Some(cuts) = end.extra.as_deref().and_then(|extra| extra.cuts) {
-            self.counts.cuts.add(&cuts);
+        if let Some(truncations) = end.extra.as_deref().and_then(|extra| extra.truncations) {
+            self.counts.truncations.add(&truncations);
         }
         let bytes = size_of::<Entry>() + end.spilled;
         if keep == 0 {
@@ -339,7 +339,7 @@ impl Counts {
         self.ended += other.ended;
         self.killed += other.killed;
         self.panicked += other.panicked;
-        self.cuts.add(&other.cuts);
+        self.truncations.add(&other.truncations);
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 
 use crate::killed::{KillError, Killed};
 use crate::list::ProcList;
+use crate::pending_kill::PendingKill;
 use crate::proc::Proc;
 use crate::server::Address;
 use crate::task::Task;
@@ -78,6 +79,15 @@ pub fn done(id: &str) -> Option<Proc> {
 /// As there.
 pub fn kill(id: &str, message: impl Into<String>) -> Result<(), KillError> {
     global().kill(id, message)
+}
+
+/// [`ProcList::request_kill`] on the [global] list.
+///
+/// # Errors
+///
+/// As there.
+pub fn request_kill(id: &str, message: impl Into<String>) -> Result<PendingKill, KillError> {
+    global().request_kill(id, message)
 }
 
 /// [`ProcList::contents`] of the [global] list.

@@ -79,9 +79,9 @@ impl Eq for ById {}
 
 /// Takes a hash for what it is.
 #[derive(Clone, Default)]
-pub(crate) struct AsItIs(u64);
+pub(crate) struct IdentityHasher(u64);
 
-impl Hasher for AsItIs {
+impl Hasher for IdentityHasher {
     #[inline]
     fn write_u64(&mut self, hash: u64) {
         self.0 = hash;
@@ -97,11 +97,11 @@ impl Hasher for AsItIs {
     }
 }
 
-impl BuildHasher for AsItIs {
+impl BuildHasher for IdentityHasher {
     type Hasher = Self;
 
     #[inline]
     fn build_hasher(&self) -> Self {
-        AsItIs(0)
+        IdentityHasher(0)
     }
 }

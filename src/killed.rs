@@ -1,78 +1,14 @@
 //! Killed: what a task learns of its kill. KillError: what the killer learns.
 
 use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::panic::{self, AssertUnwindSafe, Location, RefUnwindSafe, UnwindSafe};
-use std::sync::{Arc, OnceLock, Weak};
-use std::thread;
-use std::time::{Duration, Instant};
-
-use tokio::sync::Notify;
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
+use std::sync::Arc;
 
 use crate::escape;
-use crate::proc::Outcome;
-
-/// One kill, from the request to the outcome: shared by the victim and by all
-/// who wait to hear what became of it. There is at most one a task.
-#[derive(Debug)]
-pub(crate) struct Kill {
-    pub(crate) id: String,
-    pub(crate) message: String,
-    /// Who asked, unless it was the program itself.
-    pub(crate) by: Option<Arc<str>>,
-    pub(crate) at: Instant,
-    /// Set once, when the task has left the list.
-    ending: OnceLock<Ending>,
-    /// Told when it is set.
-    ended: Notify,
-}
-
-impl Kill {
-    pub(crate) fn new(id: String, message: String, by: Option<Arc<str>>) -> Self {
-        Kill { id, message, by, at: Instant::now(), ending: OnceLock::new(), ended: Notify::new() }
-    }
-
-    pub(crate) fn announce(&self, ending: Ending) {
-        let first = self.ending.set(ending);
-        debug_assert!(first.is_ok(), "a task ends once");
-        self.ended.notify_waiters();
-    }
-
-    /// How the task ended, if it has left the list.
-    pub(crate) fn ending(&self) -> Option<&Ending> {
-        self.ending.get()
-    }
-
-    /// Waits until the task has left the list.
-    pub(crate) async fn wait(&self) -> &Ending {
-        loop {
-            let ended = self.ended.notified();
-            if let Some(ending) = self.ending.get() {
-                return ending;
-            }
-            ended.await;
-        }
-    }
-}
-
-/// How a killed task ended.
-#[derive(Debug)]
-pub(crate) struct Ending {
-    pub(crate) outcome: Outcome,
-    pub(crate) after: Duration,
-    pub(crate) status: Cow<'static, str>,
-    /// How many kill points it passed after it had seen the kill.
-    pub(crate) passed: u32,
-}
-
-/// `38 kill points after it saw the kill`: what is said of a task that saw its kill and went on.
-pub(crate) fn passed(kill_points: u32) -> String {
-    let points = if kill_points == 1 { "kill point" } else { "kill points" };
-    format!("{kill_points} {points} after it saw the kill")
-}
+use crate::kill::Kill;
 
 /// A task was killed: the error that its kill points return, and the payload
 /// of the unwinding that [`Handle::status`](crate::Handle::status) starts.
@@ -113,10 +49,10 @@ pub(crate) fn passed(kill_points: u32) -> String {
 ///
 /// In code that is not async, [`catch`](crate::catch) does this.
 #[derive(Clone)]
-pub struct Killed(Arc<Sighting>);
+pub struct Killed(pub(crate) Arc<Sighting>);
 
-/// The place where a kill was seen.
-struct Sighting {
+/// A kill, and the place where it was seen.
+pub(crate) struct Sighting {
     kill: Arc<Kill>,
     status: Cow<'static, str>,
     location: &'static Location<'static>,
@@ -260,110 +196,3 @@ impl fmt::Display for KillError {
 }
 
 impl Error for KillError {}
-
-/// Runs `f`, and stops the unwinding of a kill here.
-///
-/// For threads, and for a `main` that would die of it. It stops the kill of
-/// whatever task was seen inside `f`; any other panic goes on.
-///
-/// In a program built with `panic = "abort"` nothing unwinds, and this is a
-/// plain call.
-///
-/// # Errors
-///
-/// The [`Killed`] that a [`status(..)()`](crate::Handle::status) inside `f` unwound with.
-///
-/// ```
-/// let list = pm::ProcList::new();
-/// let task = list.start("job7");
-/// list.kill("job7", "too slow")?;
-///
-/// match pm::catch(|| task.status("sorting")()) {
-///     Ok(()) => unreachable!(),
-///     Err(killed) => eprintln!("{:?}: {killed}", killed.id()), // ids come from clients: `{:?}` escapes
-/// }
-/// # Ok::<(), pm::KillError>(())
-/// ```
-pub fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Killed> {
-    // Whether what `f` left behind is still whole is for its author to say,
-    // as it is for one who calls `std::thread::spawn`.
-    panic::catch_unwind(AssertUnwindSafe(f)).map_err(|payload| match payload.downcast::<Killed>() {
-        Ok(killed) => {
-            clear_mark();
-            *killed
-        }
-        Err(panic) => panic::resume_unwind(panic),
-    })
-}
-
-/// What a kill does to the calling thread at the moment.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Mark {
-    None,
-    /// It unwinds with the kill in [`MARKED`], unless somebody has caught that meanwhile.
-    Unwinds,
-    /// It drops the future of a task that has been killed by the one in [`MARKED`].
-    Drops,
-}
-
-thread_local! {
-    static MARK: Cell<Mark> = const { Cell::new(Mark::None) };
-    /// The kill, known as long as its payload is there.
-    static MARKED: RefCell<Weak<Sighting>> = const { RefCell::new(Weak::new()) };
-}
-
-impl Killed {
-    /// Unwinds with this kill. Tasks that are dropped on the way are [told apart](in_progress) from
-    /// those that a panic ends.
-    pub(crate) fn unwind(self) -> ! {
-        let _caught_or_over = self.set_mark(Mark::Unwinds);
-        panic::resume_unwind(Box::new(self))
-    }
-
-    /// Calls `f`, which drops what this kill has ended.
-    pub(crate) fn dropping<T>(&self, f: impl FnOnce() -> T) -> T {
-        let _outer = Restore(self.set_mark(Mark::Drops));
-        f()
-    }
-
-    /// Returns the mark that it replaces.
-    fn set_mark(&self, mark: Mark) -> (Mark, Weak<Sighting>) {
-        // A thread that is being torn down has no marks, and no tasks to tell apart.
-        let marked = MARKED.try_with(|marked| marked.replace(Arc::downgrade(&self.0)));
-        (MARK.try_with(|known| known.replace(mark)).unwrap_or(Mark::None), marked.unwrap_or_default())
-    }
-}
-
-/// Puts back the mark that was there before.
-struct Restore((Mark, Weak<Sighting>));
-
-impl Drop for Restore {
-    fn drop(&mut self) {
-        let (mark, marked) = std::mem::replace(&mut self.0, (Mark::None, Weak::new()));
-        let _ = MARKED.try_with(|known| known.replace(marked));
-        let _ = MARK.try_with(|known| known.set(mark));
-    }
-}
-
-/// Forgets a kill that somebody has caught.
-#[inline]
-pub(crate) fn clear_mark() {
-    if MARK.try_with(Cell::get) == Ok(Mark::Unwinds) && !thread::panicking() {
-        let _ = MARK.try_with(|known| known.set(Mark::None));
-    }
-}
-
-/// The kill that is ending things on the calling thread right now.
-#[inline]
-pub(crate) fn in_progress() -> Option<Killed> {
-    match MARK.try_with(Cell::get) {
-        Ok(Mark::Unwinds) if thread::panicking() => marked(),
-        Ok(Mark::Drops) => marked(),
-        _ => None,
-    }
-}
-
-#[cold]
-fn marked() -> Option<Killed> {
-    MARKED.try_with(|marked| marked.borrow().upgrade()).ok().flatten().map(Killed)
-}

@@ -61,7 +61,6 @@
 //! - [The design](_documentation::design): decisions, and what was rejected.
 
 mod access;
-mod aside;
 mod audit;
 mod buffer;
 mod clock;
@@ -73,40 +72,57 @@ mod finished;
 mod global;
 mod history;
 mod key;
+mod kill;
 mod killed;
 mod limits;
 mod list;
 mod numbers;
+mod own_thread;
+mod pace;
+mod peer;
+mod pending_kill;
+mod port_command;
 mod proc;
 #[cfg(any(test, fuzzing))]
 #[allow(missing_docs)]
 #[doc(hidden)]
 pub mod properties;
+mod render;
 mod run;
 mod server;
 mod session;
 mod spare;
+mod stats;
 mod task;
+mod unwinding;
 mod value;
 mod view;
 mod wait;
 mod waiters;
 
+pub use access::Role;
 pub use global::{
-    check, contents, done, global, kill, listen_and_serve, set_cols, set_status, spawn, start, start_numbered, status,
-    try_status,
+    check, contents, done, global, kill, listen_and_serve, request_kill, set_cols, set_status, spawn, start,
+    start_numbered, status, try_status,
 };
-pub use killed::{KillError, Killed, catch};
+pub use kill::Ending;
+pub use killed::{KillError, Killed};
 pub use list::ProcList;
-pub use proc::{Killing, Outcome, Proc, Step};
+pub use peer::{Peer, User};
+pub use pending_kill::PendingKill;
+pub use port_command::{Invocation, PortCommand, Reply};
+pub use proc::{Killing, Outcome, Proc, Site, Step};
 #[cfg(unix)]
 pub use server::BoundUnixServer;
 pub use server::{Address, BoundServer, Server};
+pub use stats::Stats;
 pub use task::{Handle, Task};
+pub use unwinding::catch;
 
 /// The futures that this crate returns, by name: for a struct that holds one.
 pub mod future {
-    pub use crate::run::Run;
+    pub use crate::pending_kill::WaitOutcome;
+    pub use crate::run::{Run, Scope};
     pub use crate::wait::{WaitEnded, WaitKilled};
 }
 

@@ -22,12 +22,15 @@ pub(crate) const ALIAS: usize = 64;
 /// The longest message that a kill carries, in bytes.
 pub(crate) const MESSAGE: usize = 512;
 
+/// The longest note on how a task ended, in bytes.
+pub(crate) const NOTE: usize = 256;
+
 /// How many columns a task may have.
 pub(crate) const COLUMNS: usize = 32;
 
 /// How often something was cut with `…`, or left out.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Cuts {
+pub(crate) struct Truncations {
     pub(crate) ids: u64,
     pub(crate) statuses: u64,
     pub(crate) values: u64,
@@ -36,8 +39,8 @@ pub(crate) struct Cuts {
     pub(crate) columns: u64,
 }
 
-impl Cuts {
-    pub(crate) fn add(&mut self, other: &Cuts) {
+impl Truncations {
+    pub(crate) fn add(&mut self, other: &Truncations) {
         self.ids += other.ids;
         self.statuses += other.statuses;
         self.values += other.values;

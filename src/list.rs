@@ -14,15 +14,13 @@ use std::time::Instant;
 use ahash::RandomState;
 use compact_str::CompactString;
 use dashmap::DashMap;
-use smallvec::SmallVec;
 
 use crate::audit::Audit;
 use crate::clock::Tick;
-use crate::entry::{Cause, Entry, Facts, Held, Id, Verdict};
+use crate::entry::{Cause, Entry, EntryRef, Id};
 use crate::escape;
 use crate::finished::Finished;
-use crate::key::{AsItIs, ById, Named};
-use crate::killed::KillError;
+use crate::key::{ById, IdentityHasher, Named};
 use crate::limits::{self, ID};
 use crate::numbers::{Blocks, Numbers};
 use crate::proc::Proc;
@@ -34,9 +32,6 @@ const RESERVED: [&str; 4] = ["id", "status", "time", "in_status"];
 /// Many more than the map's own default: a listing holds one of them at a
 /// time, so the more there are the shorter a task waits for it.
 const SHARDS: usize = 512;
-
-/// How many entries are fetched from memory, and held, at the same time.
-const TOGETHER: usize = 16;
 
 /// How many names of secrets a stripe remembers: a program has a few.
 const NAMES: usize = 64;
@@ -59,18 +54,18 @@ const STRIPES: usize = 32;
 /// ```
 #[derive(Clone)]
 pub struct ProcList {
-    pub(crate) roster: Arc<Roster>,
-    /// What the guards hold instead of a clone of `roster`: a reference count
-    /// that all threads touch costs more than all the rest of a start.
+    pub(crate) shared: Arc<Shared>,
+    /// What the guards hold instead of a clone of `shared`: a reference count that all threads touch
+    /// costs more than all the rest of a start.
     stripes: Arc<[Arc<Stripe>]>,
 }
 
-/// A hold on the roster, shared by the guards that some of the threads made,
-/// and what these have left behind. Alone on its cache lines.
+/// A reference to what the list shares, held by the guards that some of the threads made, and what
+/// these threads keep for themselves. Alone on its cache lines.
 #[repr(align(128))]
 pub(crate) struct Stripe {
-    roster: Arc<Roster>,
-    /// Where it puts what it has ended.
+    shared: Arc<Shared>,
+    /// Which shelf of the finished is its own.
     shelf: usize,
     /// The names of columns that were set as secrets.
     secrets: Mutex<BTreeSet<CompactString>>,
@@ -78,13 +73,12 @@ pub(crate) struct Stripe {
 }
 
 /// What the clones of a list share.
-pub(crate) struct Roster {
-    running: DashMap<ById, (), AsItIs>,
+pub(crate) struct Shared {
+    running: DashMap<ById, (), IdentityHasher>,
     /// Hashes the ids, keyed at random.
     hasher: RandomState,
     columns: RwLock<Arc<[String]>>,
     forbid_kill: AtomicBool,
-    /// The last kills that somebody asked for at a port.
     audit: Audit,
     finished: Finished,
     numbers: Numbers,
@@ -96,8 +90,8 @@ pub(crate) struct Roster {
 impl ProcList {
     /// An empty list, with no columns but the built-in `id`, `status` and `time`.
     pub fn new() -> Self {
-        let roster = Arc::new(Roster {
-            running: DashMap::with_capacity_and_hasher_and_shard_amount(0, AsItIs::default(), SHARDS),
+        let shared = Arc::new(Shared {
+            running: DashMap::with_capacity_and_hasher_and_shard_amount(0, IdentityHasher::default(), SHARDS),
             hasher: RandomState::new(),
             columns: RwLock::new(Arc::new([])),
             forbid_kill: AtomicBool::new(false),
@@ -110,13 +104,13 @@ impl ProcList {
         // Calibrates the clock, so that it is not for the first request to do.
         let _ = Tick::now();
         let stripe = |shelf| Stripe {
-            roster: Arc::clone(&roster),
+            shared: Arc::clone(&shared),
             shelf,
             secrets: Mutex::default(),
             numbers: Blocks::default(),
         };
         let stripes = (0..STRIPES).map(|shelf| Arc::new(stripe(shelf))).collect();
-        ProcList { roster, stripes }
+        ProcList { shared, stripes }
     }
 
     /// Names the columns of the table that come after `id`, `status` and
@@ -140,47 +134,47 @@ impl ProcList {
                 columns.push(name.to_string());
             }
         }
-        *self.roster.columns.write().unwrap_or_else(PoisonError::into_inner) = columns.into();
+        *self.shared.columns.write().unwrap_or_else(PoisonError::into_inner) = columns.into();
     }
 
     pub(crate) fn columns(&self) -> Arc<[String]> {
-        Arc::clone(&self.roster.columns.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.shared.columns.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A snapshot of each running task: longest running first, ties by id.
     pub fn procs(&self) -> Vec<Proc> {
         let mut tasks = self.entries();
         tasks.sort_unstable_by(|a, b| a.by_age(b));
-        tasks.iter().map(|entry| entry.proc(false)).filter(|proc| proc.outcome.is_none()).collect()
+        tasks.iter().map(|entry| entry.proc()).filter(|proc| proc.outcome.is_none()).collect()
     }
 
     /// A snapshot of the task that runs under `id`.
     pub fn get(&self, id: &str) -> Option<Proc> {
-        self.find(id).map(|entry| entry.proc(false)).filter(|proc| proc.outcome.is_none())
+        self.find(id).map(|entry| entry.proc()).filter(|proc| proc.outcome.is_none())
     }
 
     /// How many tasks are running.
     pub fn len(&self) -> usize {
-        self.roster.running.len()
+        self.shared.running.len()
     }
 
     /// Whether no task is running.
     pub fn is_empty(&self) -> bool {
-        self.roster.running.is_empty()
+        self.shared.running.is_empty()
     }
 
     /// Whether tasks that start from now on refuse to be killed. Those that
     /// are running keep what they have. See also
     /// [`Task::forbid_kill`](crate::Task::forbid_kill).
     pub fn forbid_kill(&self, yes: bool) {
-        self.roster.forbid_kill.store(yes, Ordering::Relaxed);
+        self.shared.forbid_kill.store(yes, Ordering::Relaxed);
     }
 
     /// How many of the tasks that ended last are kept, for `done` at the port:
     /// 256 unless changed, 1,024 at most. Each thread that ends tasks keeps so many
     /// of its own. What is over goes at once; with 0 the slowest are not kept either.
     pub fn keep_done(&self, tasks: usize) {
-        self.roster.finished.keep(tasks);
+        self.shared.finished.keep(tasks);
     }
 
     /// How many bytes the finished tasks that are kept may hold, all threads' together: 8 MiB unless
@@ -191,48 +185,14 @@ impl ProcList {
     /// list.keep_done_bytes(1 << 20);
     /// ```
     pub fn keep_done_bytes(&self, bytes: usize) {
-        self.roster.finished.keep_bytes(bytes);
-    }
-
-    /// Asks for the death of the task that runs under `id`, and returns at
-    /// once: the task ends at its next kill point or await, and stays in the
-    /// list until then.
-    ///
-    /// `message` is the reason, for [`Killed::message`](crate::Killed::message)
-    /// and the program's log; it may be empty, and is cut at 512 bytes with `…`.
-    ///
-    /// # Errors
-    ///
-    /// [`NoSuchProcess`](KillError::NoSuchProcess), [`Forbidden`](KillError::Forbidden),
-    /// or [`AlreadyKilled`](KillError::AlreadyKilled): the first of several kills stands.
-    ///
-    /// ```
-    /// let list = pm::ProcList::new();
-    /// let task = list.start("req1");
-    /// list.kill("req1", "too slow")?;
-    /// assert_eq!(list.kill("req1", "me too").unwrap_err().to_string(), r#"already killing req1: "too slow""#);
-    ///
-    /// assert!(task.check().is_err()); // now it knows
-    /// assert_eq!(task.done().outcome, Some(pm::Outcome::Killed));
-    /// assert_eq!(list.kill("req1", "").unwrap_err().to_string(), "no such process 'req1'");
-    /// # Ok::<(), pm::KillError>(())
-    /// ```
-    pub fn kill(&self, id: &str, message: impl Into<String>) -> Result<(), KillError> {
-        let entry = self.find(id);
-        let id = || id.to_string();
-        match entry.as_ref().map_or(Verdict::Ended, |entry| entry.kill(message.into(), None)) {
-            Verdict::Killing(..) => Ok(()),
-            Verdict::Already(kill) => Err(KillError::AlreadyKilled { id: id(), message: kill.message.clone() }),
-            Verdict::Forbidden => Err(KillError::Forbidden { id: id() }),
-            Verdict::Ended => Err(KillError::NoSuchProcess { id: id() }),
-        }
+        self.shared.finished.keep_bytes(bytes);
     }
 
     /// Adds a task under `id`, or under the next best id, and returns its entry.
     pub(crate) fn insert(&self, id: &str) -> Arc<Entry> {
         let started = Instant::now();
-        let forbidden = self.roster.forbid_kill.load(Ordering::Relaxed);
-        let enter = |id: &str| self.roster.enter(spare::entry(self.roster.key(id), started, forbidden));
+        let forbidden = self.shared.forbid_kill.load(Ordering::Relaxed);
+        let enter = |id: &str| self.shared.enter(spare::entry(self.shared.key(id), started, forbidden));
         if !id.is_empty()
             && id.len() <= ID
             && let Some(entry) = enter(id)
@@ -247,7 +207,7 @@ impl ProcList {
     fn insert_next_best(&self, id: &str, enter: impl Fn(&str) -> Option<Arc<Entry>>) -> Arc<Entry> {
         if id.is_empty() {
             loop {
-                let n = self.roster.unnamed.fetch_add(1, Ordering::Relaxed);
+                let n = self.shared.unnamed.fetch_add(1, Ordering::Relaxed);
                 if let Some(entry) = enter(&format!("task{n}")) {
                     return entry;
                 }
@@ -274,7 +234,7 @@ impl ProcList {
         // Clients choose ids: a number that is never used twice is found at
         // once, however many tasks have this one.
         loop {
-            let n = self.roster.repeated.fetch_add(1, Ordering::Relaxed);
+            let n = self.shared.repeated.fetch_add(1, Ordering::Relaxed);
             if let Some(entry) = enter(&within(id, &format!("+{n}"))) {
                 return entry;
             }
@@ -283,20 +243,20 @@ impl ProcList {
 
     /// The next number of `prefix`.
     pub(crate) fn next_number(&self, prefix: &str) -> u64 {
-        self.stripes[lane()].numbers.next(prefix, &self.roster.numbers)
+        self.stripes[stripe_index()].numbers.next(prefix, &self.shared.numbers)
     }
 
     pub(crate) fn find(&self, id: &str) -> Option<Arc<Entry>> {
-        self.roster.running.get(&self.roster.key(id) as &dyn Named).map(|found| Arc::clone(&found.key().entry))
+        self.shared.running.get(&self.shared.key(id) as &dyn Named).map(|found| Arc::clone(&found.key().entry))
     }
 
     /// The stripe of the calling thread.
     pub(crate) fn stripe(&self) -> Arc<Stripe> {
-        Arc::clone(&self.stripes[lane()])
+        Arc::clone(&self.stripes[stripe_index()])
     }
 
     pub(crate) fn audit(&self) -> &Audit {
-        &self.roster.audit
+        &self.shared.audit
     }
 
     /// Whether tasks have set a column of this name as a secret.
@@ -307,62 +267,44 @@ impl ProcList {
     /// All entries, in no order. Takes one shard's lock at a time, for as long
     /// as it takes to clone its `Arc`s; the vector has room before that.
     pub(crate) fn entries(&self) -> Vec<Arc<Entry>> {
-        let mut entries = Vec::with_capacity(self.roster.running.len() + SHARDS);
-        entries.extend(self.roster.running.iter().map(|found| Arc::clone(&found.key().entry)));
+        let mut entries = Vec::with_capacity(self.shared.running.len() + SHARDS);
+        entries.extend(self.shared.running.iter().map(|found| Arc::clone(&found.key().entry)));
         entries
     }
 
-    /// What `look` makes of each running task, in no order. If it `is_quick`,
-    /// it runs under the lock of the shard (of several, at most as many as are
-    /// held at a time, where shards have few entries).
-    ///
-    /// To look at a task is to wait for memory: for its lock, then for its
-    /// columns. So some are approached, held and looked at together, and their
-    /// waits overlap. To clone an `Arc` first would be one wait more.
-    pub(crate) fn pick<T>(&self, is_quick: bool, look: impl Fn(&Arc<Entry>, &Facts<'_>) -> Option<T>) -> Vec<T> {
-        let look_alone = |entry: &Arc<Entry>| entry.look(|facts| look(entry, facts)).flatten();
-        if !is_quick {
-            return self.entries().iter().filter_map(look_alone).collect();
+    /// What `read` makes of each running task, in no order. If it `is_quick`, it runs under the lock
+    /// of the shard: to clone each `Arc` first would double the time of a filter.
+    pub(crate) fn filter_map<T>(
+        &self,
+        is_quick: bool,
+        read: impl Fn(&Arc<Entry>, &EntryRef<'_>) -> Option<T>,
+    ) -> Vec<T> {
+        let read = |entry: &Arc<Entry>| entry.with_live(|row| read(entry, row)).flatten();
+        match is_quick {
+            true => self.shared.running.iter().filter_map(|found| read(&found.key().entry)).collect(),
+            false => self.entries().iter().filter_map(read).collect(),
         }
-        let mut entries = self.roster.running.iter();
-        let mut next = Vec::with_capacity(TOGETHER);
-        let mut picked = Vec::new();
-        loop {
-            next.extend(entries.by_ref().take(TOGETHER));
-            if next.is_empty() {
-                return picked;
-            }
-            next.iter().for_each(|found| found.key().entry.approach());
-            // The lock of an entry is a leaf, and nobody is waited for with one in hand.
-            let held: SmallVec<[_; TOGETHER]> = next.iter().map(|found| found.key().entry.try_hold()).collect();
-            held.iter().flatten().for_each(Held::approach);
-            let mut busy: SmallVec<[_; TOGETHER]> = SmallVec::new();
-            for (found, held) in next.iter().zip(held) {
-                let entry = &found.key().entry;
-                match held {
-                    Some(held) => picked.extend(held.look(|facts| look(entry, facts)).flatten()),
-                    None => busy.push(entry),
-                }
-            }
-            picked.extend(busy.into_iter().filter_map(look_alone));
-            next.clear();
-        }
+    }
+
+    /// Whether `holds` for some running task.
+    pub(crate) fn any(&self, holds: impl Fn(&EntryRef<'_>) -> bool) -> bool {
+        self.shared.running.iter().any(|found| found.key().entry.with_live(&holds).unwrap_or(false))
     }
 
     /// The bytes that the list itself takes, but for its entries: its shards,
     /// and a place in them for each.
     pub(crate) fn overhead(&self) -> usize {
-        let places = self.roster.running.capacity() * (size_of::<ById>() + 1);
-        places + SHARDS * 128 + STRIPES * size_of::<Stripe>() + self.roster.finished.overhead()
+        let places = self.shared.running.capacity() * (size_of::<ById>() + 1);
+        places + SHARDS * 128 + STRIPES * size_of::<Stripe>() + self.shared.finished.overhead()
     }
 
     /// The tasks that have ended.
     pub(crate) fn finished(&self) -> &Finished {
-        &self.roster.finished
+        &self.shared.finished
     }
 }
 
-impl Roster {
+impl Shared {
     #[inline]
     fn key<'a>(&self, id: &'a str) -> Id<'a> {
         Id { hash: self.hasher.hash_one(id), id }
@@ -387,28 +329,30 @@ impl Stripe {
 
     /// Makes `name` the name of a secret. Past the [`NAMES`]th it is not
     /// remembered; the values are hidden all the same.
-    pub(crate) fn has_secret(&self, name: &str) {
+    pub(crate) fn register_secret(&self, name: &str) {
         let mut secrets = self.secrets();
         if secrets.len() < NAMES && !secrets.contains(name) {
             secrets.insert(name.into());
         }
     }
 
-    /// Ends a task and takes it off the list, unless that has been done.
-    pub(crate) fn end(&self, entry: &Arc<Entry>, cause: Cause) -> bool {
-        let Some(end) = entry.end(cause) else { return false };
+    /// Ends a task and takes it off the list, unless that has been done. The one place where a task
+    /// leaves the list.
+    pub(crate) fn end(&self, entry: &Arc<Entry>, cause: Cause, note: Option<String>) -> bool {
+        let Some(end) = entry.end(cause, note) else { return false };
         let key = Id { hash: entry.hash(), id: entry.id() };
         // Its id may be another task's by now only if this one left before.
-        let removed = self.roster.running.remove_if(&key as &dyn Named, |found, ()| Arc::ptr_eq(&found.entry, entry));
+        let removed = self.shared.running.remove_if(&key as &dyn Named, |found, ()| Arc::ptr_eq(&found.entry, entry));
         if let Some((ById { entry, .. }, ())) = removed
-            && let Some(evicted) = self.roster.finished.record(self.shelf, entry, &end)
+            && let Some(evicted) = self.shared.finished.record(self.shelf, entry, &end)
         {
             spare::put(evicted);
         }
         if let Some(extra) = end.extra {
             extra.woken.wake();
             if let Some((kill, ending)) = extra.kill {
-                kill.announce(ending);
+                kill.announce(ending.clone());
+                self.shared.audit.kill_ended(&kill, &ending);
             }
         }
         true
@@ -416,11 +360,11 @@ impl Stripe {
 }
 
 /// Which stripe the calling thread uses.
-fn lane() -> usize {
+fn stripe_index() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local!(static LANE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES);
+    thread_local!(static INDEX: usize = NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES);
     // A thread that is being torn down may still start a task.
-    LANE.try_with(|lane| *lane).unwrap_or(0)
+    INDEX.try_with(|stripe_index| *stripe_index).unwrap_or(0)
 }
 
 /// `id` with `suffix`, cut to the longest id there may be.
@@ -493,23 +437,23 @@ mod tests {
     fn an_outcome_is_announced_when_the_row_has_left() {
         let list = ProcList::new();
         let entry = list.insert("a");
-        let Verdict::Killing(kill, _) = entry.kill(String::new(), None) else { panic!("is running") };
+        let pending = list.request_kill("a", "").expect("is running");
         let length = Arc::new(Length(list.clone(), AtomicUsize::new(usize::MAX)));
-        let mut outcome = std::pin::pin!(kill.wait());
+        let mut outcome = std::pin::pin!(pending.outcome());
         let waker = Arc::clone(&length).into();
         assert!(outcome.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
-        list.stripe().end(&entry, Cause::Done);
+        list.stripe().end(&entry, Cause::Done, None);
         assert_eq!(length.1.load(Ordering::Relaxed), 0);
     }
 
     #[test]
     fn a_list_dies_with_its_last_holder() {
         let list = ProcList::new();
-        let roster = Arc::downgrade(&list.roster);
+        let shared = Arc::downgrade(&list.shared);
         let stripe = list.stripe();
         drop(list);
-        assert!(roster.upgrade().is_some(), "a guard keeps it");
+        assert!(shared.upgrade().is_some(), "a guard keeps it");
         drop(stripe);
-        assert!(roster.upgrade().is_none());
+        assert!(shared.upgrade().is_none());
     }
 }

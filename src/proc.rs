@@ -1,8 +1,11 @@
 //! What a reader sees of a task: a row of the list, taken at one moment.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::panic::Location;
 use std::time::{Duration, SystemTime};
+
+use crate::peer::Peer;
 
 /// A snapshot of one task, as readers see it: a row of the list.
 ///
@@ -26,7 +29,7 @@ pub struct Proc {
     /// What it is doing: `init` until it says otherwise.
     pub status: String,
     /// The call that last set the status; `None` while it is the first one.
-    pub site: Option<&'static Location<'static>>,
+    pub site: Option<Site>,
     /// The columns that were set, in the order in which they were set first,
     /// whether or not the table has a column of that name. A
     /// [secret](crate::Task::secret_col) is `***` here too, so that a snapshot
@@ -45,14 +48,36 @@ pub struct Proc {
     /// were first seen. At most 33: what came after the 32nd is summed up
     /// under `…`.
     pub profile: Vec<(String, Duration)>,
-    /// Set from the moment somebody asked for its death.
+    /// Set from the moment a kill was accepted.
     pub killing: Option<Killing>,
     /// How it ended; `None` while it is running.
     pub outcome: Option<Outcome>,
-    /// A word on how it ended: `abandoned` if its [`run`](crate::Handle::run) was dropped before it
-    /// was ready (also while the task is still listed), `unwound by the kill of outer`,
-    /// `38 kill points after it saw the kill`.
+    /// How it ended, beyond the outcome: what [`Task::done_with`](crate::Task::done_with) said, else
+    /// `abandoned` if its [`run`](crate::Handle::run) was dropped before it was ready (also while the
+    /// task is still listed), `unwound by the kill of outer`, or `38 kill points after it saw the kill`.
     pub note: Option<String>,
+}
+
+/// A place in the source code of the program.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Site {
+    /// The path of the file, as the compiler was given it.
+    pub file: Cow<'static, str>,
+    /// The line, from 1.
+    pub line: u32,
+}
+
+impl From<&'static Location<'static>> for Site {
+    fn from(location: &'static Location<'static>) -> Self {
+        Site { file: location.file().into(), line: location.line() }
+    }
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", crate::escape::plain(&self.file), self.line)
+    }
 }
 
 /// A status and when it was entered.
@@ -71,9 +96,9 @@ pub struct Step {
 pub struct Killing {
     /// The operator's reason; empty if none was given.
     pub message: String,
-    /// Who asked for it, at the [port](crate::ProcList::serve); `None` if it was the program
-    /// itself.
-    pub by: Option<String>,
+    /// The operator who asked for it at the [port](crate::ProcList::serve); `None` if the program
+    /// itself did.
+    pub by: Option<Peer>,
     /// How long ago the kill was asked for.
     pub since: Duration,
 }
@@ -82,7 +107,7 @@ pub struct Killing {
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// By itself, even if somebody asked for its death: it never saw the kill.
+    /// By itself. If there was a kill, the task never saw it.
     Ended,
     /// By a kill: one of its kill points, [`run`](crate::Handle::run) or
     /// [`killed`](crate::Handle::killed) reported it before the end.

@@ -8,10 +8,13 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use unicode_width::UnicodeWidthStr;
 
-use crate::access::{Access, Admitted, Desk, Role};
+use crate::access::{Access, Admitted, PeerLookup, Role};
 use crate::clock::Moment;
+use crate::columns::Clearance;
 use crate::escape;
 use crate::list::ProcList;
+use crate::pace::Pace;
+use crate::peer::Peer;
 use crate::session::{self, Service};
 use crate::view::expr::Expr;
 use crate::view::field::Fields;
@@ -36,7 +39,10 @@ pub fn escaping(text: &str) {
     let task = list.start(text).col(text, text);
     task.set_status(text.to_string());
     let _ = list.kill(task.id(), text);
-    for whole in [table::render(&list, &View::of_all(10, true)), json::render(&list, &View::of_all(10, true))] {
+    let view = View::new(10, Clearance::Secret);
+    let table = Pace::in_one_piece(async |pace| table::render(&list, &view, pace).await);
+    let json = Pace::in_one_piece(async |pace| json::render(&list, &view, pace).await);
+    for whole in [table, json] {
         assert!(whole.lines().all(is_harmless) && whole.ends_with('\n'), "{whole:?}");
     }
 }
@@ -47,15 +53,15 @@ pub fn expression(text: &str) {
     let list = ProcList::new();
     list.set_cols(["host", "uri", "bytes"]);
     let task = list.start("a").col("host", "::1").col("bytes", 17);
-    let parsed = Expr::parse(text, &Fields::of(&list, false));
+    let parsed = Expr::parse(text, Fields::of(&list, Clearance::Public));
     match parsed {
         Ok(expr) => {
             let now = Moment::now();
-            let ask = |expr: &Expr| list.entries()[0].look(|facts| expr.holds(facts, now, false));
+            let ask = |expr: &Expr| list.entries()[0].with_live(|row| expr.holds(row, now, Clearance::Public));
             let holds = ask(&expr).expect("it is running");
             // What it means does not hang on who asks, nor on its own negation.
             assert_eq!(ask(&Expr::Not(Box::new(expr.clone()))), Some(!holds));
-            let again = Expr::parse(&format!("({text})"), &Fields::of(&list, false));
+            let again = Expr::parse(&format!("({text})"), Fields::of(&list, Clearance::Public));
             assert!(
                 again.is_ok_and(|again| again == expr) || text.matches(['(', ')']).count() + text.len() / 4 > 60,
                 "one pair of parentheses more says the same"
@@ -79,10 +85,12 @@ pub fn session(input: &[u8], piece: usize) {
         let tasks =
             ["a", "b c", "\u{202e}\n"].map(|id| list.start(id).col("uri", "/\x07").secret_col("\x1b[2J", "\r\n"));
         let kept = list.start("a task whose name is so long that nobody types it by chance");
-        let service = Service::new(list.clone(), Access::default(), Desk::open(), Duration::from_secs(3), 1000);
+        let (lookup, delay) = (PeerLookup::open(), Duration::from_secs(3));
+        let (service, worker) = Service::new(list.clone(), Access::default(), lookup, delay, 1000, Vec::new());
+        tokio::spawn(worker.run());
         let (near, far) = tokio::io::duplex(1 << 16);
-        let admitted = Admitted { role: Role::Kill, who: "fuzzer".into() };
-        let serving = tokio::spawn(session::run(near, Arc::new(service), admitted));
+        let admitted = Admitted { role: Some(Role::Kill), peer: Arc::new(Peer { user: None, address: None }) };
+        let serving = tokio::spawn(session::run(near, service, admitted));
         let (mut reader, mut writer) = tokio::io::split(far);
         let input = input.to_vec();
         let typing = tokio::spawn(async move {

@@ -1,16 +1,17 @@
-//! Run: a kill that reaches async code where it is parked. Adds `Handle::run`.
+//! Run: a kill that reaches async code where it is parked. Adds `Handle::run` and `Task::scope`.
 
 use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::thread;
 
 use pin_project_lite::pin_project;
 
 use crate::entry::{Awaited, Entry};
-use crate::killed::{self, Killed, catch};
-use crate::task::Handle;
+use crate::killed::Killed;
+use crate::task::{Handle, Task};
+use crate::unwinding::{self, catch};
 use crate::wait::Waiting;
 
 impl Handle {
@@ -42,17 +43,7 @@ impl Handle {
     ///   is half a message. Close the connection.
     /// - What `future` has spawned elsewhere runs on. Hand it a [`Handle`] and let it `run` too.
     /// - `tokio::spawn(list.start("job").run(work()))` ends the task at once, because the guard is
-    ///   dropped at the end of the statement. Move it along:
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() {
-    /// # let list = pm::ProcList::new();
-    /// # async fn work() {}
-    /// let task = list.start("job");
-    /// tokio::spawn(async move { task.run(work()).await }).await.unwrap().unwrap();
-    /// # }
-    /// ```
+    ///   dropped at the end of the statement. [`scope`](crate::Task::scope) takes the guard along.
     ///
     /// # Examples
     ///
@@ -85,7 +76,68 @@ impl Handle {
     /// ```
     #[track_caller]
     pub fn run<F: Future>(&self, future: F) -> Run<F> {
-        Run { waiting: Waiting::new(&self.entry), location: Location::caller(), is_over: false, future: Some(future) }
+        Run { waiting: Waiting::new(&self.entry), location: Location::caller(), is_parked: false, future: Some(future) }
+    }
+}
+
+impl Task {
+    /// Runs `future` as the work of this task, and ends the task with it: [`run`](Handle::run) with
+    /// the guard inside, for `tokio::spawn`, a `JoinSet`, a middleware.
+    ///
+    /// The task ends when `future` is ready, is killed, panics, or is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`Killed`] as soon as somebody kills the task.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`run`](Handle::run). Dropping it ends the task, with the note `abandoned`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let list = pm::ProcList::new();
+    /// # async fn work() -> u32 { std::future::pending().await }
+    /// let job = tokio::spawn(list.start("job7").col("kind", "import").scope(work()));
+    /// list.kill("job7", "too slow").unwrap();
+    ///
+    /// let killed = job.await.unwrap().unwrap_err();
+    /// assert_eq!(killed.to_string(), r#"process killed: "too slow""#);
+    /// assert!(list.is_empty());
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn scope<F: Future>(self, future: F) -> Scope<F> {
+        Scope { run: self.run(future), task: Some(self) }
+    }
+}
+
+pin_project! {
+    /// The future of [`Task::scope`].
+    #[must_use = "futures do nothing unless they are polled"]
+    pub struct Scope<F> {
+        #[pin]
+        run: Run<F>,
+        // Dropped after the future.
+        task: Option<Task>,
+    }
+}
+
+impl<F: Future> Future for Scope<F> {
+    type Output = Result<F::Output, Killed>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let result = ready!(this.run.poll(cx));
+        drop(this.task.take());
+        Poll::Ready(result)
+    }
+}
+
+impl<F> fmt::Debug for Scope<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope").field("run", &self.run).finish_non_exhaustive()
     }
 }
 
@@ -95,8 +147,8 @@ pin_project! {
     pub struct Run<F> {
         waiting: Waiting,
         location: &'static Location<'static>,
-        // It has returned, or a panic came out of it.
-        is_over: bool,
+        // It has been polled and was not ready: dropping it gives up work.
+        is_parked: bool,
         // None when it has returned.
         #[pin]
         future: Option<F>,
@@ -109,12 +161,13 @@ pin_project! {
                 return;
             }
             let entry = &this.waiting.entry;
-            let is_abandoned = !*this.is_over && !thread::panicking() && killed::in_progress().is_none();
+            let is_abandoned = *this.is_parked && !thread::panicking() && unwinding::in_progress().is_none();
             // Before, because the guard may be inside; after, because destructors may report.
             if is_abandoned {
                 entry.abandon();
             }
-            let _its_own_kill = stop_unwinding(entry, || this.future.set(None));
+            // A kill is caught whatever its task: none leaves a destructor.
+            let _caught = catch(|| this.future.set(None));
             if is_abandoned {
                 entry.abandon();
             }
@@ -126,23 +179,23 @@ impl<F: Future> Future for Run<F> {
     type Output = Result<F::Output, Killed>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        killed::clear_mark();
+        unwinding::clear_mark();
         let mut this = self.as_mut().project();
         let Some(future) = this.future.as_mut().as_pin_mut() else {
             panic!("`run` polled after it returned");
         };
         let entry = &this.waiting.entry;
-        entry.runs();
+        entry.goes_on();
         if let Some(killed) = entry.look_for_kill(this.location) {
             return Poll::Ready(self.finish(Err(killed)));
         }
-        *this.is_over = true;
-        match stop_unwinding(entry, || future.poll(cx)) {
+        *this.is_parked = false;
+        match stop_own_kill(entry, || future.poll(cx)) {
             Ok(Poll::Ready(output)) => return Poll::Ready(self.finish(Ok(output))),
-            Ok(Poll::Pending) => *this.is_over = false,
+            Ok(Poll::Pending) => *this.is_parked = true,
             Err(killed) => return Poll::Ready(self.finish(Err(killed))),
         }
-        if this.waiting.has_come(Awaited::Kill, cx)
+        if this.waiting.poll(Awaited::Kill, cx).is_ready()
             && let Some(killed) = this.waiting.entry.look_for_kill(this.location)
         {
             return Poll::Ready(self.finish(Err(killed)));
@@ -155,15 +208,15 @@ impl<F: Future> Run<F> {
     /// Drops the future, whose destructors, and those of its output, may have kill points.
     fn finish(self: Pin<&mut Self>, result: Result<F::Output, Killed>) -> Result<F::Output, Killed> {
         let mut this = self.project();
-        *this.is_over = true;
+        *this.is_parked = false;
         let entry = &this.waiting.entry;
         let dropped = match &result {
-            Ok(_) => stop_unwinding(entry, || this.future.set(None)),
-            Err(killed) => stop_unwinding(entry, || killed.dropping(|| this.future.set(None))),
+            Ok(_) => catch(|| this.future.set(None)),
+            Err(killed) => catch(|| killed.dropping(|| this.future.set(None))),
         };
         match (result, dropped) {
-            (Ok(output), Err(killed)) => {
-                let _the_same = stop_unwinding(entry, || killed.dropping(|| drop(output)));
+            (Ok(output), Err(killed)) if entry.is_killed_by(&killed) => {
+                let _caught = catch(|| killed.dropping(|| drop(output)));
                 Err(killed)
             }
             (result, _) => result,
@@ -171,9 +224,9 @@ impl<F: Future> Run<F> {
     }
 }
 
-/// Calls `f`, and stops the unwinding of a kill of this task there.
-fn stop_unwinding<T>(entry: &Entry, f: impl FnOnce() -> T) -> Result<T, Killed> {
-    catch(f).map_err(|killed| if entry.is_killed_by(&killed) { killed } else { killed.unwind() })
+/// Calls `f`, and stops a kill of this task there. That of another task goes on.
+fn stop_own_kill<T>(entry: &Entry, f: impl FnOnce() -> T) -> Result<T, Killed> {
+    catch(f).map_err(|killed| if entry.is_killed_by(&killed) { killed } else { killed.resume_unwind() })
 }
 
 impl<F> fmt::Debug for Run<F> {

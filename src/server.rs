@@ -19,8 +19,9 @@ use tokio::runtime;
 use tokio::task::JoinSet;
 use tokio::time;
 
-use crate::access::{Access, Desk, Peer, Source};
+use crate::access::{Access, Connection, PeerLookup, TokenSource};
 use crate::list::ProcList;
+use crate::port_command::PortCommand;
 use crate::session::{self, Service, command};
 use crate::view;
 pub use address::Address;
@@ -65,6 +66,7 @@ pub struct Server {
     limit: usize,
     max_connections: usize,
     access: Access,
+    commands: Vec<PortCommand>,
 }
 
 /// A [`Server`] that has its port. Clients that connect wait until it serves.
@@ -75,14 +77,14 @@ pub struct BoundServer {
     listener: TcpListener,
     addr: SocketAddr,
     /// Opened before the program may have run out of descriptors.
-    desk: Desk,
+    lookup: PeerLookup,
 }
 
 impl ProcList {
     /// A server of this list, to be set up and bound.
     pub fn server(&self) -> Server {
         let (delay, limit, max_connections) = (DELAY, view::LIMIT, CONNECTIONS);
-        Server { list: self.clone(), delay, limit, max_connections, access: Access::default() }
+        Server { list: self.clone(), delay, limit, max_connections, access: Access::default(), commands: Vec::new() }
     }
 
     /// Serves this list on a listener of yours, in the runtime that awaits it.
@@ -109,7 +111,7 @@ impl ProcList {
         let server = self.server();
         async move {
             loopback_only(listener.local_addr()?)?;
-            server.accept_from(listener, Desk::open()).await
+            server.accept_from(listener, PeerLookup::open()).await
         }
     }
 
@@ -192,26 +194,26 @@ impl Server {
     /// The connection is not encrypted: whoever can read along learns the
     /// token.
     pub fn see_token(mut self, token: impl Into<String>) -> Self {
-        self.access.tokens.see = Some(Source::Text(token.into()));
+        self.access.tokens.see = Some(TokenSource::Text(token.into()));
         self
     }
 
     /// A token for who may see and kill. See [`see_token`](Self::see_token).
     pub fn kill_token(mut self, token: impl Into<String>) -> Self {
-        self.access.tokens.kill = Some(Source::Text(token.into()));
+        self.access.tokens.kill = Some(TokenSource::Text(token.into()));
         self
     }
 
     /// A token for who may see, in a file that is read anew at each try. Blanks and
     /// the line's end behind it do not count; an empty or missing file lets nobody in.
     pub fn see_token_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.access.tokens.see = Some(Source::File(path.into()));
+        self.access.tokens.see = Some(TokenSource::File(path.into()));
         self
     }
 
     /// A token for who may see and kill, in a file. See [`see_token_file`](Self::see_token_file).
     pub fn kill_token_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.access.tokens.kill = Some(Source::File(path.into()));
+        self.access.tokens.kill = Some(TokenSource::File(path.into()));
         self
     }
 
@@ -221,14 +223,32 @@ impl Server {
         self
     }
 
+    /// Adds a command of the program's own. See [`PortCommand`].
+    pub fn command(mut self, command: PortCommand) -> Self {
+        self.commands.push(command);
+        self
+    }
+
+    /// # Errors
+    ///
+    /// What is set cannot be served.
+    fn check(&self) -> io::Result<()> {
+        self.access.tokens.check()?;
+        self.commands.iter().enumerate().try_for_each(|(at, command)| {
+            let is_same = |other: &PortCommand| other.name.eq_ignore_ascii_case(&command.name);
+            command.check(command::is_taken(&command.name) || self.commands[..at].iter().any(is_same))
+        })
+    }
+
     /// Takes the port.
     ///
     /// # Errors
     ///
     /// The address does not resolve, is not a loopback one and there is no
-    /// token (`PermissionDenied`), or is in use; or a token is one that nobody can type (`InvalidInput`).
+    /// token (`PermissionDenied`), or is in use; or `InvalidInput`: a token is one that nobody can type, or the name of a command is
+    /// taken.
     pub async fn bind(self, addr: impl Into<Address>) -> io::Result<BoundServer> {
-        self.access.tokens.check()?;
+        self.check()?;
         let addrs = addr.into().resolve().await?;
         addrs.iter().copied().try_for_each(|addr| self.may_listen(addr))?;
         let listener = TcpListener::bind(addrs.as_slice()).await.map_err(|error| {
@@ -236,7 +256,7 @@ impl Server {
             io::Error::new(error.kind(), format!("cannot listen on {}: {error}", addrs.join(" or ")))
         })?;
         let addr = listener.local_addr()?;
-        Ok(BoundServer { server: self, listener, addr, desk: Desk::open() })
+        Ok(BoundServer { server: self, listener, addr, lookup: PeerLookup::open() })
     }
 
     /// Binds and serves from a thread of its own: [`ProcList::spawn`] with these settings.
@@ -258,9 +278,11 @@ impl Server {
         if self.access.tokens.are_set() { Ok(()) } else { loopback_only(addr) }
     }
 
-    async fn accept_from(self, listener: impl Listener, desk: Desk) -> io::Result<Infallible> {
+    async fn accept_from(self, listener: impl Listener, lookup: PeerLookup) -> io::Result<Infallible> {
         has_timers()?;
-        let service = Arc::new(Service::new(self.list, self.access, desk, self.delay, self.limit));
+        let (service, worker) = Service::new(self.list, self.access, lookup, self.delay, self.limit, self.commands);
+        let mut rendering = JoinSet::new();
+        rendering.spawn(worker.run());
         let mut arrivals = JoinSet::new();
         let mut sessions = JoinSet::new();
         let mut refusals = JoinSet::new();
@@ -269,7 +291,7 @@ impl Server {
                 biased;
                 Some(_ended) = sessions.join_next() => {}
                 Some(_ended) = refusals.join_next() => {}
-                // Who is turned away takes the place of nobody who is let in.
+                // A client that is turned away takes no place of one that is let in.
                 Some(arrived) = arrivals.join_next() => {
                     let Ok((stream, admitted)) = arrived else { continue };
                     let refusal = match admitted {
@@ -287,7 +309,7 @@ impl Server {
                 accepted = listener.accept(), if arrivals.len() < ARRIVALS => match accepted {
                     Ok((stream, peer)) => {
                         let service = Arc::clone(&service);
-                        arrivals.spawn(async move { (stream, service.access.admit(&service.desk, peer).await) });
+                        arrivals.spawn(async move { (stream, service.access.admit(&service.lookup, peer).await) });
                     }
                     Err(error) if is_about_one_connection(&error) => {}
                     // As hyper and axum do after EMFILE: the connection stays in the backlog.
@@ -303,18 +325,18 @@ trait Listener: Send + 'static {
     type Stream: AsyncRead + AsyncWrite + Send + 'static;
 
     /// The next client.
-    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Connection)>> + Send;
 }
 
 impl Listener for TcpListener {
     type Stream = TcpStream;
 
-    async fn accept(&self) -> io::Result<(TcpStream, Peer)> {
+    async fn accept(&self) -> io::Result<(TcpStream, Connection)> {
         let (stream, peer) = self.accept().await?;
         // Replies are small and somebody waits for them.
         let _ = stream.set_nodelay(true);
         let local = stream.local_addr()?;
-        Ok((stream, Peer::Tcp { peer, local }))
+        Ok((stream, Connection::Tcp { peer, local }))
     }
 }
 
@@ -354,7 +376,7 @@ impl BoundServer {
     ///
     /// `Unsupported` if the runtime has no timers (`enable_time`); nothing else.
     pub fn serve(self) -> impl Future<Output = io::Result<Infallible>> + Send + 'static {
-        self.server.accept_from(self.listener, self.desk)
+        self.server.accept_from(self.listener, self.lookup)
     }
 }
 

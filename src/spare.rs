@@ -54,14 +54,14 @@ mod tests {
         old.abandon();
         old.forbid_kill();
         old.id_was_cut();
-        let _snapshot = old.proc(false);
-        old.end(Cause::Dropped).expect("it was running");
+        let _snapshot = old.proc();
+        old.end(Cause::Dropped, None).expect("it was running");
         put(old);
 
         let new = entry(Id { hash: 2, id: "new" }, Instant::now(), false);
         assert_eq!(Arc::as_ptr(&new), place);
         assert!(!new.is_killed() && new.kill_point(Location::caller()).is_none());
-        let proc = new.proc(false);
+        let proc = new.proc();
         assert_eq!((proc.id.as_str(), proc.status.as_str(), proc.cols, proc.site), ("new", "init", vec![], None));
         assert_eq!(new.hash(), 2);
         assert_eq!(
@@ -70,8 +70,8 @@ mod tests {
         );
         assert!(proc.elapsed < std::time::Duration::from_secs(60) && new.memory() == size_of::<Entry>());
         new.set_col("token", Text::new().format("public"), false);
-        assert_eq!(new.proc(false).cols[0].1, "public");
-        assert!(matches!(new.kill(String::new(), None), crate::entry::Verdict::Killing(..)), "it may be killed");
+        assert_eq!(new.proc().cols[0].1, "public");
+        assert!(matches!(new.kill(String::new(), None), crate::entry::KillReply::Accepted(..)), "it may be killed");
     }
 
     #[test]

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::thread;
 
 use crate::entry::{Cause, Entry};
-use crate::killed::{self, Killed};
+use crate::killed::Killed;
 use crate::limits;
 use crate::list::{ProcList, Stripe};
 use crate::proc::Proc;
+use crate::unwinding;
 use crate::value::Text;
 
 /// The guard of a running task: as long as it lives, the task is in the list.
@@ -85,7 +86,7 @@ impl ProcList {
     /// ```
     pub fn start(&self, id: impl Into<String>) -> Task {
         // Whoever starts a task has caught what unwound before.
-        killed::clear_mark();
+        unwinding::clear_mark();
         let entry = self.insert(&id.into());
         Task { handle: Handle { entry }, list: Some(self.stripe()) }
     }
@@ -186,7 +187,7 @@ impl ProcList {
     /// guard ends too.
     pub fn done(&self, id: &str) -> Option<Proc> {
         let entry = self.find(id)?;
-        let proc = self.stripe().end(&entry, Cause::Done).then(|| entry.proc(false));
+        let proc = self.stripe().end(&entry, Cause::Done, None).then(|| entry.proc());
         entry.forget_past();
         proc
     }
@@ -224,7 +225,7 @@ impl Task {
     pub fn secret_col(self, name: impl AsRef<str>, value: impl Display) -> Self {
         let name = limits::name(name.as_ref());
         if let Some(list) = &self.list {
-            list.has_secret(name);
+            list.register_secret(name);
         }
         self.put_col(name, value, true);
         self
@@ -242,19 +243,38 @@ impl Task {
         self.handle.clone()
     }
 
-    /// Ends the task and returns its last snapshot. Dropping the guard ends it
-    /// as well.
+    /// Ends the task and returns its last snapshot. Dropping the guard ends it as well.
     ///
     /// If [`ProcList::done`] was first, this is the snapshot of that end.
     pub fn done(self) -> Proc {
+        self.end(None)
+    }
+
+    /// Ends the task as [`done`](Self::done) does, with a note on how it ended: for
+    /// [`Proc::note`], `done` at the port, and the reply to a kill. It is cut at 256 bytes with `…`.
+    ///
+    /// ```
+    /// let list = pm::ProcList::new();
+    /// let task = list.start("web");
+    /// let pending = list.request_kill("web", "restart")?;
+    /// task.check().unwrap_err();
+    /// task.done_with("SIGTERM"); // the operator reads: killed web after 0.3s in "running": SIGTERM
+    /// assert_eq!(pending.try_outcome().unwrap().note.as_deref(), Some("SIGTERM"));
+    /// # Ok::<(), pm::KillError>(())
+    /// ```
+    pub fn done_with(self, note: impl Into<String>) -> Proc {
+        self.end(Some(note.into()))
+    }
+
+    fn end(self, note: Option<String>) -> Proc {
         if let Some(list) = &self.list {
             let cause = match cause_of_drop() {
                 Cause::Dropped => Cause::Done,
                 cause => cause,
             };
-            list.end(&self.entry, cause);
+            list.end(&self.entry, cause, note);
         }
-        self.entry.proc(false)
+        self.entry.proc()
     }
 
     /// Gives up the guard and leaves the task running, until
@@ -286,7 +306,7 @@ impl Deref for Task {
 impl Drop for Task {
     fn drop(&mut self) {
         if let Some(list) = &self.list {
-            list.end(&self.handle.entry, cause_of_drop());
+            list.end(&self.handle.entry, cause_of_drop(), None);
             // It is kept for a while, for `done`: without its history.
             self.handle.entry.forget_past();
         }
@@ -296,7 +316,7 @@ impl Drop for Task {
 /// What drops a guard right now.
 #[inline]
 fn cause_of_drop() -> Cause {
-    match killed::in_progress() {
+    match unwinding::in_progress() {
         Some(killed) => Cause::Kill(killed),
         None if thread::panicking() => Cause::Panic,
         None => Cause::Dropped,
@@ -507,7 +527,7 @@ fn unwind_if_killed(entry: &Entry, location: &'static Location<'static>) {
         return;
     }
     if let Some(killed) = entry.kill_point(location) {
-        killed.unwind();
+        killed.resume_unwind();
     }
 }
 

@@ -1,14 +1,14 @@
 //! View: what one client wants to see: which tasks, in which order, how many, which columns.
 
-pub(crate) mod detail;
-pub(crate) mod endings;
+pub(crate) mod by;
+pub(crate) mod done;
 pub(crate) mod expr;
 pub(crate) mod field;
 mod grid;
-pub(crate) mod groups;
 pub(crate) mod json;
 mod number;
 pub(crate) mod quoted;
+pub(crate) mod show;
 pub(crate) mod stats;
 pub(crate) mod table;
 
@@ -19,10 +19,12 @@ use std::time::Duration;
 use compact_str::CompactString;
 
 use crate::clock::Moment;
-use crate::entry::{Entry, Facts};
+use crate::columns::Clearance;
+use crate::entry::{Entry, EntryRef};
+use crate::escape;
 use crate::list::ProcList;
 use expr::Expr;
-use field::{Cell, Field};
+use field::{Cell, Field, Fields};
 use number::Number;
 
 /// How many rows a table shows unless told otherwise.
@@ -40,7 +42,7 @@ pub(crate) struct View {
     /// Which columns; the program's if there are none.
     pub(crate) columns: Option<Vec<Field>>,
     /// Secrets are shown.
-    pub(crate) reveal: bool,
+    pub(crate) clearance: Clearance,
     /// How many display columns there are, where that matters.
     pub(crate) width: Option<usize>,
 }
@@ -60,13 +62,63 @@ pub(crate) struct Selection {
 }
 
 impl View {
-    pub(crate) fn of_all(limit: usize, reveal: bool) -> Self {
-        View { filter: None, sort: None, limit, columns: None, reveal, width: None }
+    /// All tasks, longest running first, with the columns of the program.
+    pub(crate) fn new(limit: usize, clearance: Clearance) -> Self {
+        View { filter: None, sort: None, limit, columns: None, clearance, width: None }
+    }
+
+    /// `where`: shows the tasks for which an expression holds; all if it is empty.
+    ///
+    /// # Errors
+    ///
+    /// The reply, as for the two below.
+    pub(crate) fn filter_by(&mut self, text: &str, list: &ProcList) -> Result<(), String> {
+        self.filter = match text {
+            "" => None,
+            text => Some(Expr::parse(text, self.fields(list)).map_err(|invalid| invalid.to_string())?),
+        };
+        Ok(())
+    }
+
+    /// `sort`: orders by a column, behind `-` the other way round; by age if there is none.
+    pub(crate) fn sort_by(&mut self, text: &str, list: &ProcList) -> Result<(), String> {
+        let (name, descending) = text.strip_prefix('-').map_or((text, false), |name| (name, true));
+        self.sort = match name {
+            "" => None,
+            name => Some(Sort { field: self.field(name, list)?, descending }),
+        };
+        Ok(())
+    }
+
+    /// `cols`: prints these columns; those of the program if there are none.
+    pub(crate) fn choose_columns(&mut self, text: &str, list: &ProcList) -> Result<(), String> {
+        let names = quoted::names(text).map_err(|fault| invalid_column(text, fault))?;
+        let mut columns: Vec<Field> = Vec::new();
+        for name in &names {
+            let column = self.fields(list).find(name).map_err(|why| invalid_column(name, why))?;
+            if columns.contains(&column) {
+                return Err(invalid_column(name, "it is there already"));
+            }
+            columns.push(column);
+        }
+        self.columns = Some(columns).filter(|columns| !columns.is_empty());
+        Ok(())
+    }
+
+    /// The column that a client has named, by itself or between quotes.
+    pub(crate) fn field(&self, text: &str, list: &ProcList) -> Result<Field, String> {
+        let name = quoted::name(text).map_err(|fault| invalid_column(text, fault))?;
+        self.fields(list).find(&name).map_err(|why| invalid_column(text, why))
+    }
+
+    /// The columns that its reader may name.
+    pub(crate) fn fields<'a>(&self, list: &'a ProcList) -> Fields<'a> {
+        Fields::of(list, self.clearance)
     }
 
     /// Whether it shows this task, if there is room.
-    pub(crate) fn shows(&self, task: &Facts<'_>, now: Moment) -> bool {
-        self.filter.as_ref().is_none_or(|filter| filter.holds(task, now, self.reveal))
+    pub(crate) fn shows(&self, task: &EntryRef<'_>, now: Moment) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.holds(task, now, self.clearance))
     }
 
     /// The tasks of `list` that this shows at `now`.
@@ -74,26 +126,30 @@ impl View {
         let is_quick = self.filter.as_ref().is_none_or(Expr::is_quick);
         match &self.sort {
             None => {
-                let matching = |task: &Arc<Entry>, facts: &Facts<'_>| self.shows(facts, now).then(|| Arc::clone(task));
+                let matching = |task: &Arc<Entry>, row: &EntryRef<'_>| self.shows(row, now).then(|| Arc::clone(task));
                 let mut tasks = match self.filter {
                     None => list.entries(),
-                    Some(_) => list.pick(is_quick, matching),
+                    Some(_) => list.filter_map(is_quick, matching),
                 };
                 let total = tasks.len();
                 first(&mut tasks, self.limit, |a, b| a.by_age(b));
                 Selection { tasks, total }
             }
             Some(sort) => {
-                let matching = |task: &Arc<Entry>, facts: &Facts<'_>| {
-                    self.shows(facts, now).then(|| (sort.key(facts, now, self.reveal), Arc::clone(task)))
+                let matching = |task: &Arc<Entry>, row: &EntryRef<'_>| {
+                    self.shows(row, now).then(|| (sort.key(row, now, self.clearance), Arc::clone(task)))
                 };
-                let mut keyed = list.pick(is_quick, matching);
+                let mut keyed = list.filter_map(is_quick, matching);
                 let total = keyed.len();
                 first(&mut keyed, self.limit, |(a, x), (b, y)| sort.order(a, b).then_with(|| x.id().cmp(y.id())));
                 Selection { tasks: keyed.into_iter().map(|(_, task)| task).collect(), total }
             }
         }
     }
+}
+
+fn invalid_column(name: &str, why: impl std::fmt::Display) -> String {
+    format!("invalid column '{}': {why}", escape::echo(name))
 }
 
 /// Leaves the first `limit` of `items`, in order.
@@ -117,8 +173,8 @@ enum Key {
 }
 
 impl Sort {
-    fn key(&self, facts: &Facts<'_>, now: Moment, reveal: bool) -> Key {
-        match self.field.cell(facts, now, reveal) {
+    fn key(&self, row: &EntryRef<'_>, now: Moment, clearance: Clearance) -> Key {
+        match self.field.cell(row, now, clearance) {
             Cell::Time(time) => Key::Time(time),
             Cell::Missing | Cell::Text { text: "", .. } => Key::Missing,
             Cell::Text { text, .. } => Number::parse(text).map_or_else(|| Key::Text(text.into()), Key::Number),
@@ -143,7 +199,6 @@ impl Sort {
 
 #[cfg(test)]
 mod tests {
-    use super::field::Fields;
     use super::*;
 
     fn ids(list: &ProcList, view: &View) -> Vec<String> {
@@ -151,18 +206,18 @@ mod tests {
     }
 
     fn sorted(list: &ProcList, column: &str, descending: bool) -> Vec<String> {
-        let field = Fields::of(list, true).find(column).expect("a column");
-        ids(list, &View { sort: Some(Sort { field, descending }), ..View::of_all(1000, true) })
+        let field = Fields::of(list, Clearance::Secret).find(column).expect("a column");
+        ids(list, &View { sort: Some(Sort { field, descending }), ..View::new(1000, Clearance::Secret) })
     }
 
     #[test]
     fn the_oldest_are_chosen_and_ordered() {
         let list = ProcList::new();
         let tasks: Vec<_> = (0..100).map(|n| list.start(format!("t{n}"))).collect();
-        let oldest = |limit| ids(&list, &View::of_all(limit, true));
+        let oldest = |limit| ids(&list, &View::new(limit, Clearance::Secret));
         assert_eq!(oldest(3), ["t0", "t1", "t2"]);
         assert_eq!(oldest(1000), (0..100).map(|n| format!("t{n}")).collect::<Vec<_>>());
-        let none = View::of_all(0, true).select(&list, Moment::now());
+        let none = View::new(0, Clearance::Secret).select(&list, Moment::now());
         assert_eq!((none.tasks.len(), none.total), (0, 100));
         drop(tasks);
     }
@@ -184,7 +239,7 @@ mod tests {
         let list = ProcList::new();
         let tasks: Vec<_> = (0..50).map(|n| list.start(format!("t{n:02}"))).collect();
         let sort = Some(Sort { field: Field::Id, descending: true });
-        assert_eq!(ids(&list, &View { sort, ..View::of_all(2, true) }), ["t49", "t48"]);
+        assert_eq!(ids(&list, &View { sort, ..View::new(2, Clearance::Secret) }), ["t49", "t48"]);
         assert_eq!(sorted(&list, "time", true)[..2], ["t00", "t01"]);
         assert_eq!(sorted(&list, "in_status", false)[..2], ["t49", "t48"]);
         drop(tasks);

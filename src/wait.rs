@@ -16,8 +16,8 @@ impl Handle {
     /// A kill that was accepted is reported for ever, also when the task has ended since. After
     /// an end without a kill it waits for ever: [`ended`](Self::ended) tells.
     ///
-    /// Whoever awaits this takes the kill upon the task: from then on its end counts as
-    /// [`Killed`](crate::Outcome::Killed). To look on, use [`is_being_killed`](Self::is_being_killed)
+    /// A kill that this reports has been seen: from then on the end of the task counts as
+    /// [`Killed`](crate::Outcome::Killed). To watch without that, use [`is_being_killed`](Self::is_being_killed)
     /// or [`ended`](Self::ended).
     ///
     /// # Cancel safety
@@ -38,6 +38,7 @@ impl Handle {
     /// ```
     #[track_caller]
     pub fn killed(&self) -> WaitKilled {
+        self.entry.goes_on();
         WaitKilled { waiting: Waiting::new(&self.entry), location: Location::caller() }
     }
 
@@ -75,8 +76,8 @@ impl Waiting {
     }
 
     /// Whether it has come; else the future of `cx` is woken when it does.
-    pub(crate) fn has_come(&mut self, awaited: Awaited, cx: &Context<'_>) -> bool {
-        self.entry.has_come(awaited, &mut self.key, cx.waker())
+    pub(crate) fn poll(&mut self, awaited: Awaited, cx: &Context<'_>) -> Poll<()> {
+        self.entry.poll(awaited, &mut self.key, cx.waker())
     }
 }
 
@@ -100,7 +101,7 @@ impl Future for WaitKilled {
     type Output = Killed;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Killed> {
-        if self.waiting.has_come(Awaited::Kill, cx)
+        if self.waiting.poll(Awaited::Kill, cx).is_ready()
             && let Some(killed) = self.waiting.entry.look_for_kill(self.location)
         {
             return Poll::Ready(killed);
@@ -120,6 +121,6 @@ impl Future for WaitEnded {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.waiting.has_come(Awaited::End, cx) { Poll::Ready(()) } else { Poll::Pending }
+        self.waiting.poll(Awaited::End, cx)
     }
 }

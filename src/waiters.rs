@@ -3,7 +3,8 @@
 //! A waker is foreign code. It is cloned before the lock of the entry is taken,
 //! compared and moved under it, and woken or dropped after it.
 
-use std::task::Waker;
+use std::ops::DerefMut;
+use std::task::{Poll, Waker};
 
 use smallvec::SmallVec;
 
@@ -50,6 +51,37 @@ impl Waiters {
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.wakers.is_empty()
+    }
+
+    /// Whether what a future waits for has come, as `has_come` tells of what `lock` guards; else its
+    /// `waker` is kept among the waiters that `of` finds there. `key` names the future from its first call
+    /// on, and must be [removed](Self::remove) in the end.
+    pub(crate) fn poll<T, G: DerefMut<Target = T>>(
+        lock: impl Fn() -> G,
+        of: impl Fn(&mut T) -> &mut Waiters,
+        has_come: impl Fn(&T) -> Poll<()>,
+        key: &mut Option<Key>,
+        waker: &Waker,
+    ) -> Poll<()> {
+        let mut clone = None;
+        loop {
+            let mut state = lock();
+            if has_come(&state).is_ready() {
+                return Poll::Ready(());
+            }
+            let waiters = of(&mut state);
+            if let Some(clone) = clone.take() {
+                let replaced = waiters.set(key, clone);
+                drop(state);
+                drop(replaced);
+                return Poll::Pending;
+            }
+            if waiters.has(*key, waker) {
+                return Poll::Pending;
+            }
+            drop(state);
+            clone = Some(waker.clone());
+        }
     }
 
     fn position(&self, key: Key) -> Option<usize> {

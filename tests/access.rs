@@ -66,7 +66,7 @@ fn another_user_of_the_machine_is_told_why_and_turned_away() {
     let Some(text) = tcp_as(NAMELESS, addr, "kill req1 mine\n") else { return };
     assert_eq!(
         text,
-        "forbidden: uid 54321 may not see this processlist; its own user and root may, and whom the program names\n"
+        "forbidden: uid 54321 may not see this processlist; the program's own user and root may, and users that the program names\n"
     );
     task.check().expect("nobody killed it");
     let text = tcp_as(NOBODY, addr, "kill req1 mine\n").unwrap();

@@ -435,14 +435,14 @@ async fn work_that_is_given_up_is_abandoned_unless_the_task_goes_on() {
     assert!(handle.is_ended());
 
     // What becomes of each is seen by `done` at the port: see tests/list.rs and the session.
-    for goes_on in [
+    for clear_abandoned in [
         |task: &Task| task.set_status("x"),
         |task: &Task| task.set_col("x", 1),
         |task: &Task| task.check().unwrap(),
         |task: &Task| task.status("x")(),
     ] {
         let task = abandon("a").await;
-        goes_on(&task);
+        clear_abandoned(&task);
         assert_eq!(list.get("a").unwrap().note, None);
     }
     let task = abandon("b").await;

@@ -187,8 +187,8 @@ fn a_snapshot_says_where_the_status_was_set_and_masks_secrets() {
     for set in sets {
         set();
         let site = list.get("a").unwrap().site.unwrap();
-        assert!(site.file().ends_with("list.rs"), "{site}");
-        lines.push(site.line());
+        assert!(site.file.ends_with("list.rs"), "{site}");
+        lines.push(site.line);
     }
     assert!(lines.is_sorted_by(|a, b| b - a == 1), "{lines:?}");
     task.set_col("token", "77");

@@ -203,7 +203,7 @@ fn who_connects_in_a_loop_does_not_multiply_threads_nor_keep_root_out() {
     let threads = || fs::read_dir("/proc/self/task").unwrap().count();
     let before = threads();
     let name = "who_connects_in_a_loop_does_not_multiply_threads_nor_keep_root_out";
-    let mut stranger = Command::new("setpriv")
+    let mut anonymous = Command::new("setpriv")
         .args(["--reuid", "4321", "--clear-groups", program.to_str().unwrap(), "--exact", name])
         .env(LOOP, addr.to_string())
         .stdout(Stdio::null())
@@ -211,7 +211,7 @@ fn who_connects_in_a_loop_does_not_multiply_threads_nor_keep_root_out() {
         .unwrap();
     let mut most = before;
     let mut answered = 0;
-    while stranger.try_wait().unwrap().is_none() {
+    while anonymous.try_wait().unwrap().is_none() {
         most = most.max(threads());
         let text = nc(0, &["127.0.0.1", &addr.port().to_string()], "help\n");
         assert!(text.starts_with("id ") && text.contains("kill <id>"), "{text}");

@@ -15,7 +15,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use tokio::time;
 
-use crate::aside::aside;
+use crate::own_thread::on_own_thread;
 use diag::Diag;
 use table::Snapshot;
 
@@ -89,7 +89,9 @@ impl Peers {
             if !snapshot.is_after(asked) {
                 time::sleep_until(snapshot.rest_until()).await;
                 let (began, port) = (time::Instant::now(), ends[1].1);
-                let rows = aside(move || table::read(port)).await?;
+                let rows = on_own_thread(move || table::read(port))
+                    .await
+                    .unwrap_or_else(|| Err(io::Error::other("no answer")))?;
                 *snapshot = Snapshot::new(began, began.elapsed() * REST, rows);
             }
             if let Some(user) = snapshot.user(ends) {

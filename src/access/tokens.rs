@@ -10,7 +10,7 @@ use subtle::{Choice, ConstantTimeEq};
 use tokio::time;
 
 use crate::access::Role;
-use crate::aside::aside;
+use crate::own_thread::on_own_thread;
 
 /// The longest token, in bytes.
 const LONGEST: usize = 1024;
@@ -21,30 +21,30 @@ const WRONG: Duration = Duration::from_secs(1);
 /// The tokens of one server.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tokens {
-    pub(crate) see: Option<Source>,
-    pub(crate) kill: Option<Source>,
+    pub(crate) see: Option<TokenSource>,
+    pub(crate) kill: Option<TokenSource>,
 }
 
 /// Where a token is kept.
 #[derive(Clone)]
-pub(crate) enum Source {
+pub(crate) enum TokenSource {
     Text(String),
     /// Read anew at each try, so that it can be changed.
     File(PathBuf),
 }
 
-impl fmt::Debug for Source {
+impl fmt::Debug for TokenSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Source::Text(_) => f.write_str("Text(***)"),
-            Source::File(path) => f.debug_tuple("File").field(path).finish(),
+            TokenSource::Text(_) => f.write_str("Text(***)"),
+            TokenSource::File(path) => f.debug_tuple("File").field(path).finish(),
         }
     }
 }
 
 /// What came of showing a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tried {
+pub(crate) enum AuthResult {
     Right(Role),
     Wrong,
     /// There is none to be right.
@@ -62,11 +62,11 @@ impl Tokens {
     ///
     /// What is wrong with it.
     pub(crate) fn check(&self) -> io::Result<()> {
-        let is_good = |source: &Source| match source {
-            Source::Text(text) => {
+        let is_good = |source: &TokenSource| match source {
+            TokenSource::Text(text) => {
                 (1..=LONGEST).contains(&text.len()) && !text.contains(char::is_control) && text.trim() == text
             }
-            Source::File(_) => true,
+            TokenSource::File(_) => true,
         };
         if self.see.iter().chain(&self.kill).all(is_good) {
             return Ok(());
@@ -77,32 +77,36 @@ impl Tokens {
     }
 
     /// Compares `token` with those that are set.
-    pub(crate) async fn try_one(&self, token: String) -> Tried {
+    pub(crate) async fn try_one(&self, token: String) -> AuthResult {
         if !self.are_set() {
-            return Tried::None;
+            return AuthResult::None;
         }
         let (see, kill) = (self.see.clone(), self.kill.clone());
         let compare = move || {
             let [see, kill] = [see, kill].map(|source| is_right(source.as_ref(), token.as_bytes()));
             (bool::from(see), bool::from(kill))
         };
-        let is_file = |source: &Option<Source>| matches!(source, Some(Source::File(_)));
+        let is_file = |source: &Option<TokenSource>| matches!(source, Some(TokenSource::File(_)));
         // A file may lie where reading takes long.
-        let compared = if is_file(&self.see) || is_file(&self.kill) { aside(compare).await } else { compare() };
+        let compared = if is_file(&self.see) || is_file(&self.kill) {
+            on_own_thread(compare).await.unwrap_or_default()
+        } else {
+            compare()
+        };
         match compared {
-            (_, true) => Tried::Right(Role::Kill),
-            (true, false) => Tried::Right(Role::See),
+            (_, true) => AuthResult::Right(Role::Kill),
+            (true, false) => AuthResult::Right(Role::See),
             (false, false) => {
                 time::sleep(WRONG).await;
-                Tried::Wrong
+                AuthResult::Wrong
             }
         }
     }
 }
 
 /// Whether `token` is the one in `source`. Takes the same time whatever either of them is.
-fn is_right(source: Option<&Source>, token: &[u8]) -> Choice {
-    let expected = source.and_then(Source::read).unwrap_or_default();
+fn is_right(source: Option<&TokenSource>, token: &[u8]) -> Choice {
+    let expected = source.and_then(TokenSource::read).unwrap_or_default();
     let is_usable = (1..=LONGEST).contains(&expected.len()) && token.len() <= LONGEST;
     let padded = |bytes: &[u8]| {
         let mut padded = [0; LONGEST];
@@ -112,12 +116,12 @@ fn is_right(source: Option<&Source>, token: &[u8]) -> Choice {
     padded(&expected).ct_eq(&padded(token)) & expected.len().ct_eq(&token.len()) & Choice::from(u8::from(is_usable))
 }
 
-impl Source {
+impl TokenSource {
     /// The token; `None` if it cannot be read.
     fn read(&self) -> Option<Vec<u8>> {
         match self {
-            Source::Text(text) => Some(text.clone().into_bytes()),
-            Source::File(path) => {
+            TokenSource::Text(text) => Some(text.clone().into_bytes()),
+            TokenSource::File(path) => {
                 let mut bytes = Vec::new();
                 File::open(path).ok()?.take(LONGEST as u64 + 3).read_to_end(&mut bytes).ok()?;
                 // The end of its line is no part of it, nor are blanks that nobody sees.
@@ -132,30 +136,30 @@ mod tests {
     use super::*;
 
     fn tokens(see: &str, kill: &str) -> Tokens {
-        let source = |text: &str| (!text.is_empty()).then(|| Source::Text(text.to_string()));
+        let source = |text: &str| (!text.is_empty()).then(|| TokenSource::Text(text.to_string()));
         Tokens { see: source(see), kill: source(kill) }
     }
 
-    async fn tried(tokens: &Tokens, token: &str) -> Tried {
+    async fn tried(tokens: &Tokens, token: &str) -> AuthResult {
         tokens.try_one(token.to_string()).await
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_token_gives_its_role_and_anything_else_nothing() {
         let tokens = tokens("look", "strike");
-        assert_eq!(tried(&tokens, "look").await, Tried::Right(Role::See));
-        assert_eq!(tried(&tokens, "strike").await, Tried::Right(Role::Kill));
+        assert_eq!(tried(&tokens, "look").await, AuthResult::Right(Role::See));
+        assert_eq!(tried(&tokens, "strike").await, AuthResult::Right(Role::Kill));
         for wrong in ["strik", "strike\0", "", "Strike"] {
-            assert_eq!(tried(&tokens, wrong).await, Tried::Wrong, "{wrong:?}");
+            assert_eq!(tried(&tokens, wrong).await, AuthResult::Wrong, "{wrong:?}");
         }
-        assert_eq!(tried(&Tokens::default(), "").await, Tried::None);
+        assert_eq!(tried(&Tokens::default(), "").await, AuthResult::None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_token_leaves_the_other_role_to_nobody() {
         let tokens = tokens("look", "");
-        assert_eq!(tried(&tokens, "").await, Tried::Wrong);
-        assert_eq!(tried(&tokens, "look").await, Tried::Right(Role::See));
+        assert_eq!(tried(&tokens, "").await, AuthResult::Wrong);
+        assert_eq!(tried(&tokens, "look").await, AuthResult::Right(Role::See));
     }
 
     #[tokio::test(start_paused = true)]
@@ -168,9 +172,9 @@ mod tests {
         }));
         tokio::pin!(guesses);
         assert!(futures_util::poll!(&mut guesses).is_pending());
-        assert_eq!(tried(&tokens, "strike").await, Tried::Right(Role::Kill));
+        assert_eq!(tried(&tokens, "strike").await, AuthResult::Right(Role::Kill));
         assert_eq!(began.elapsed(), Duration::ZERO);
-        assert!(guesses.await.iter().all(|tried| *tried == Tried::Wrong));
+        assert!(guesses.await.iter().all(|tried| *tried == AuthResult::Wrong));
         assert_eq!(began.elapsed(), WRONG);
     }
 
@@ -179,18 +183,18 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("pm-tokens-{}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a folder");
         let path = dir.join("token");
-        let tokens = Tokens { kill: Some(Source::File(path.clone())), ..Tokens::default() };
+        let tokens = Tokens { kill: Some(TokenSource::File(path.clone())), ..Tokens::default() };
         let write = |text: &str| std::fs::write(&path, text).expect("it is ours");
-        assert_eq!(tried(&tokens, "").await, Tried::Wrong, "missing");
+        assert_eq!(tried(&tokens, "").await, AuthResult::Wrong, "missing");
         write("\n");
-        assert_eq!(tried(&tokens, "").await, Tried::Wrong, "empty");
+        assert_eq!(tried(&tokens, "").await, AuthResult::Wrong, "empty");
         write("one\n");
-        assert_eq!(tried(&tokens, "one").await, Tried::Right(Role::Kill));
+        assert_eq!(tried(&tokens, "one").await, AuthResult::Right(Role::Kill));
         write("two\r\n");
-        assert_eq!(tried(&tokens, "one").await, Tried::Wrong);
-        assert_eq!(tried(&tokens, "two").await, Tried::Right(Role::Kill));
+        assert_eq!(tried(&tokens, "one").await, AuthResult::Wrong);
+        assert_eq!(tried(&tokens, "two").await, AuthResult::Right(Role::Kill));
         write(&"x".repeat(2000));
-        assert_eq!(tried(&tokens, &"x".repeat(1027)).await, Tried::Wrong, "too long");
+        assert_eq!(tried(&tokens, &"x".repeat(1027)).await, AuthResult::Wrong, "too long");
         std::fs::remove_dir_all(&dir).expect("it is ours");
     }
 
@@ -199,7 +203,7 @@ mod tests {
         for bad in ["a\nb", " a", "a ", &"x".repeat(1025)] {
             assert!(tokens("", bad).check().is_err());
         }
-        let empty = Tokens { see: Some(Source::Text(String::new())), ..Tokens::default() };
+        let empty = Tokens { see: Some(TokenSource::Text(String::new())), ..Tokens::default() };
         assert!(empty.check().is_err() && tokens("a b", "c").check().is_ok());
         assert!(!format!("{:?}", tokens("", "strike")).contains("strike"));
     }

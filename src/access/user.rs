@@ -8,7 +8,7 @@ use nix::unistd::{Uid, User};
 use tokio::time::{self, Instant};
 
 use crate::access::Role;
-use crate::aside::aside;
+use crate::own_thread::on_own_thread;
 
 /// How long a name is known, and how many: users that connect in a loop are looked up once.
 const KNOWN: Duration = Duration::from_secs(10);
@@ -27,7 +27,7 @@ pub(crate) fn own() -> u32 {
 
 /// The number that stands for all users that have none in the user namespace of this program,
 /// if it is in one that does not know all (user_namespaces(7)).
-pub(crate) fn nobody() -> Option<u32> {
+pub(crate) fn overflow() -> Option<u32> {
     let knows_all = std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| is_whole(&map));
     let overflow = || std::fs::read_to_string("/proc/sys/kernel/overflowuid").ok()?.trim().parse().ok();
     (cfg!(target_os = "linux") && !knows_all).then(|| overflow().unwrap_or(65534))
@@ -39,15 +39,21 @@ fn is_whole(map: &str) -> bool {
     counts.sum::<u64>() >= u64::from(u32::MAX)
 }
 
-/// What a user may do: root and the program's `own` all, others what their
-/// name or number was given. `None` if that takes its name, which is not known.
-pub(crate) fn role(uid: u32, own: u32, see_users: &[String], kill_users: &[String], name: Option<&str>) -> Role {
+/// What a user may do: root and the program's `own` user may kill, others have what their name or
+/// number was given.
+pub(crate) fn role(
+    uid: u32,
+    own: u32,
+    see_users: &[String],
+    kill_users: &[String],
+    name: Option<&str>,
+) -> Option<Role> {
     let number = uid.to_string();
     let is_named = |users: &[String]| users.iter().any(|user| *user == number || Some(user.as_str()) == name);
     match () {
-        () if uid == 0 || uid == own || is_named(kill_users) => Role::Kill,
-        () if is_named(see_users) => Role::See,
-        () => Role::Nothing,
+        () if uid == 0 || uid == own || is_named(kill_users) => Some(Role::Kill),
+        () if is_named(see_users) => Some(Role::See),
+        () => None,
     }
 }
 
@@ -69,10 +75,10 @@ impl Names {
             return name.clone();
         }
         let name = loop {
-            match aside(move || User::from_uid(Uid::from_raw(uid))).await {
-                Ok(user) => break user.map(|user| user.name),
-                Err(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM) => time::sleep(SCARCE).await,
-                Err(_) => return None,
+            match on_own_thread(move || User::from_uid(Uid::from_raw(uid))).await {
+                Some(Ok(user)) => break user.map(|user| user.name),
+                Some(Err(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)) => time::sleep(SCARCE).await,
+                _ => return None,
             }
         };
         if names.len() == NAMES {
@@ -91,15 +97,12 @@ mod tests {
     fn its_own_user_and_root_may_kill_and_others_what_they_were_given() {
         let (see, kill) = (["amy".to_string(), "1003".to_string()], ["bob".to_string()]);
         let may = |uid, name| role(uid, 1000, &see, &kill, name);
-        assert_eq!((may(0, Some("root")), may(1000, Some("app"))), (Role::Kill, Role::Kill));
+        assert_eq!((may(0, Some("root")), may(1000, Some("app"))), (Some(Role::Kill), Some(Role::Kill)));
         assert_eq!(
             (may(1001, Some("amy")), may(1003, None), may(1002, Some("bob"))),
-            (Role::See, Role::See, Role::Kill)
+            (Some(Role::See), Some(Role::See), Some(Role::Kill))
         );
-        assert_eq!(
-            (may(1004, Some("eve")), may(1004, None), may(1004, Some("1003x"))),
-            (Role::Nothing, Role::Nothing, Role::Nothing)
-        );
+        assert_eq!((may(1004, Some("eve")), may(1004, None), may(1004, Some("1003x"))), (None, None, None));
     }
 
     #[tokio::test]

@@ -1,39 +1,41 @@
-//! Log: kills as events of `tracing`, under the target `pm::audit`.
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use super::{Ending, Kill, Peer};
 
-use futures_util::FutureExt;
-use tokio::task::JoinSet;
-
-use crate::audit;
-use crate::killed::Kill;
-
-/// Waits for the outcomes of kills, also of those whose client has left.
-#[derive(Default)]
-pub(super) struct Log {
-    following: Mutex<JoinSet<()>>,
+/// An event when it is asked for, because a kill may never come to its end.
+pub(super) fn kill_accepted(kill: &Kill) {
+    send(|| {
+        let by = by(kill.by.as_deref());
+        tracing::info!(target: "pm::audit", peer = by, victim = kill.id, reason = kill.message, "kill requested");
+    });
 }
 
-impl Log {
-    /// An event now, because a kill may never come to its end, and one with the outcome.
-    ///
-    /// # Panics
-    ///
-    /// Outside of a tokio runtime.
-    pub(super) fn follow(&self, kill: &Arc<Kill>) {
-        let kill = Arc::clone(kill);
-        let by = kill.by.as_deref().unwrap_or_default();
-        tracing::info!(target: "pm::audit", peer = by, victim = kill.id, reason = kill.message, "kill requested");
-        let mut following = self.following.lock().unwrap_or_else(PoisonError::into_inner);
-        while following.join_next().now_or_never().flatten().is_some() {}
-        following.spawn(async move {
-            let ending = kill.wait().await;
-            let (by, outcome) = (kill.by.as_deref().unwrap_or_default(), audit::name(ending.outcome));
-            tracing::info!(
-                target: "pm::audit",
-                peer = by, victim = kill.id, reason = kill.message, outcome, seconds = ending.after.as_secs_f64(),
-                "kill ended"
-            );
-        });
+pub(super) fn kill_ended(kill: &Kill, ending: &Ending) {
+    send(|| {
+        let (by, outcome) = (by(kill.by.as_deref()), ending.outcome.as_str());
+        tracing::info!(
+            target: "pm::audit",
+            peer = by, victim = kill.id, reason = kill.message, outcome, seconds = ending.after.as_secs_f64(),
+            note = ending.note, "kill ended"
+        );
+    });
+}
+
+pub(super) fn call_ended(peer: &Peer, line: &str, outcome: &str) {
+    send(|| tracing::info!(target: "pm::audit", peer = by(Some(peer)), command = line, outcome, "command ended"));
+}
+
+fn by(peer: Option<&Peer>) -> String {
+    peer.map_or("the program".to_string(), ToString::to_string)
+}
+
+/// A task may end while its thread unwinds. There a panic of what takes the events in would end the
+/// program.
+fn send(event: impl FnOnce()) {
+    if !thread::panicking() {
+        return event();
     }
+    // Nothing can be done about it.
+    let _ = catch_unwind(AssertUnwindSafe(event));
 }

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, SockAddr, Socket as Socket2, Type};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::access::{Desk, Peer};
-use crate::aside::aside;
+use crate::access::{Connection, PeerLookup};
+use crate::own_thread::on_own_thread;
 use crate::server::{Listener, Server};
 
 /// How long others may keep a folder locked: they do so for a moment.
@@ -32,7 +32,7 @@ pub struct BoundUnixServer {
     server: Server,
     listener: Socket,
     /// Opened before the program may have run out of descriptors.
-    desk: Desk,
+    lookup: PeerLookup,
 }
 
 /// A listener and its file.
@@ -76,11 +76,11 @@ impl Server {
     /// ```
     pub async fn bind_unix(self, path: impl AsRef<Path>) -> io::Result<BoundUnixServer> {
         let path = path.as_ref();
-        self.access.tokens.check()?;
+        self.check()?;
         let hint =
             |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {}: {error}", path.display()));
         let listener = bind(path).await.map_err(hint)?;
-        Ok(BoundUnixServer { server: self, listener, desk: Desk::open() })
+        Ok(BoundUnixServer { server: self, listener, lookup: PeerLookup::open() })
     }
 
     /// Listens on a Unix socket and serves from a thread of its own, as
@@ -107,7 +107,7 @@ impl BoundUnixServer {
     ///
     /// Dropping it closes its connections, and removes the file.
     pub fn serve(self) -> impl Future<Output = io::Result<Infallible>> + Send + 'static {
-        self.server.accept_from(self.listener, self.desk)
+        self.server.accept_from(self.listener, self.lookup)
     }
 }
 
@@ -132,7 +132,7 @@ async fn bind(path: &Path) -> io::Result<Socket> {
 /// somebody who keeps it locked.
 async fn lock_folder(path: &Path) -> Option<File> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf();
-    aside(move || {
+    on_own_thread(move || {
         let folder = File::open(folder).ok()?;
         let began = Instant::now();
         loop {
@@ -144,6 +144,7 @@ async fn lock_folder(path: &Path) -> Option<File> {
         }
     })
     .await
+    .flatten()
 }
 
 /// Removes the file of a server that is gone.
@@ -177,9 +178,9 @@ impl Drop for Socket {
 impl Listener for Socket {
     type Stream = UnixStream;
 
-    async fn accept(&self) -> io::Result<(UnixStream, Peer)> {
+    async fn accept(&self) -> io::Result<(UnixStream, Connection)> {
         let (stream, _) = self.listener.accept().await?;
         let uid = stream.peer_cred()?.uid();
-        Ok((stream, Peer::Unix { uid }))
+        Ok((stream, Connection::Unix { uid }))
     }
 }

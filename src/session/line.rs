@@ -26,6 +26,31 @@ pub(crate) enum Line {
 }
 
 impl Line {
+    fn text(&self) -> &str {
+        match self {
+            Line::Text(text) | Line::TooLong(text) | Line::NotText(text) => text,
+            Line::Unfinished => "",
+        }
+    }
+
+    /// Whether it says nothing, not even of who sent it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.text().is_empty()
+    }
+
+    /// Whether it comes from a browser, or from somebody who makes a browser send it here: an HTTP
+    /// request, whose first line ends with the version and whose second is the header `Host`.
+    pub(crate) fn is_http(&self, is_first: bool) -> bool {
+        const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+        let line = self.text();
+        let (verb, rest) = word(line);
+        let (_target, version) = word(rest);
+        // Whatever the method: a page may invent one, `kill` for instance.
+        let is_request_line = version.starts_with("HTTP/") && word(version).1.is_empty();
+        let is_host = line.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("host:"));
+        (is_first && METHODS.contains(&verb)) || is_request_line || is_host
+    }
+
     /// Whether it is no text that a person types. A browser that speaks TLS sends a first line with
     /// control characters in it (a record begins with 0x16), whatever follows, and a stranger may
     /// have chosen what follows. What keys send by mistake (escape sequences, tabs, rubbed out
@@ -38,6 +63,16 @@ impl Line {
                 .contains(|c: char| (c.is_ascii_control() && !keys.contains(&c)) || c == char::REPLACEMENT_CHARACTER),
             Line::Unfinished => false,
         }
+    }
+}
+
+/// The first word, and the rest without the blanks around it.
+pub(crate) fn word(text: &str) -> (&str, &str) {
+    const BLANKS: [char; 2] = [' ', '\t'];
+    let text = text.trim_matches(BLANKS);
+    match text.split_once(BLANKS) {
+        Some((word, rest)) => (word, rest.trim_start_matches(BLANKS)),
+        None => (text, ""),
     }
 }
 
@@ -233,12 +268,27 @@ mod tests {
         assert_eq!(*after, text("help"));
     }
 
+    #[test]
+    fn http_is_known_by_its_method_version_or_host() {
+        for line in ["POST / HTTP/1.1", "GET", "DELETE /procs/1"] {
+            assert!(text(line).is_http(true), "{line}");
+        }
+        for line in ["PRI * HTTP/2.0", "FOO / HTTP/1.1", "kill req1 HTTP/1.1", "host: localhost", "Host:x"] {
+            assert!(text(line).is_http(false), "{line}");
+        }
+        for line in ["kill GET slow HTTP", "get", "", "hos", "kill HTTP/1.1", "delay 1", "kill req1 saw GET / HTTP/1.1"]
+        {
+            assert!(!text(line).is_http(true) && !text(line).is_http(false), "{line}");
+        }
+        assert!(!text("GET /").is_http(false));
+    }
+
     proptest! {
         #[test]
-        fn the_pieces_make_no_difference(input in any::<Vec<u8>>(), cuts in proptest::collection::vec(1usize..8, 0..200)) {
+        fn the_pieces_make_no_difference(input in any::<Vec<u8>>(), truncations in proptest::collection::vec(1usize..8, 0..200)) {
             let mut rest = input.as_slice();
             let mut pieces = Vec::new();
-            for cut in cuts {
+            for cut in truncations {
                 let (piece, after) = rest.split_at(cut.min(rest.len()));
                 pieces.push(piece);
                 rest = after;

@@ -1,56 +1,50 @@
 //! Outbox: what one client is still to be sent. Bounded, and never a line inside a frame.
 
+use std::collections::VecDeque;
 use std::fmt::{Display, Write};
-use std::io;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::time::{self, Instant};
+use tokio::time::Instant;
 
-/// With more replies than this unsent, nothing is asked that has an answer.
+/// With more replies than this unsent, no command is read.
 const ROOM: usize = 64 * 1024;
 
 /// A client that takes no byte for this long is gone.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What is still to be sent: the rest of a frame or of some replies, and the
-/// replies that came up meanwhile.
-pub(crate) struct Outbox<W> {
-    writer: W,
-    /// Sent to its end before anything else.
-    sending: Bytes,
-    /// `sending` is replies, and not a frame.
-    sends_replies: bool,
+/// What is still to be sent, in this order.
+pub(crate) struct Outbox {
+    chunks: VecDeque<Bytes>,
+    /// The replies behind the chunks.
     replies: BytesMut,
+    /// How many bytes of all this are replies.
+    unsent_replies: usize,
+    /// How many bytes, at the front, are the rest of a frame.
+    unsent_frame: usize,
     /// When the client last took something, or was last owed nothing.
     progress: Instant,
     last_reply: Option<Instant>,
 }
 
-impl<W: AsyncWrite + Unpin> Outbox<W> {
-    pub(crate) fn new(writer: W) -> Self {
+impl Outbox {
+    pub(crate) fn new(now: Instant) -> Self {
         Outbox {
-            writer,
-            sending: Bytes::new(),
-            sends_replies: false,
+            chunks: VecDeque::new(),
             replies: BytesMut::new(),
-            progress: Instant::now(),
+            unsent_replies: 0,
+            unsent_frame: 0,
+            progress: now,
             last_reply: None,
         }
     }
 
-    pub(crate) fn into_inner(self) -> W {
-        self.writer
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
-        self.sending.is_empty() && self.replies.is_empty()
+        self.unsent_replies + self.unsent_frame == 0
     }
 
     pub(crate) fn has_room(&self) -> bool {
-        let sending = if self.sends_replies { self.sending.len() } else { 0 };
-        self.replies.len() + sending < ROOM
+        self.unsent_replies < ROOM
     }
 
     /// When the last reply was given.
@@ -58,84 +52,94 @@ impl<W: AsyncWrite + Unpin> Outbox<W> {
         self.last_reply
     }
 
-    /// A frame, for when nothing else is to be sent.
-    pub(crate) fn frame(&mut self, frame: Bytes) {
+    /// A frame that was due, for when nothing else is to be sent.
+    pub(crate) fn frame(&mut self, frame: Bytes, now: Instant) {
         debug_assert!(self.is_empty(), "a client is owed one frame at a time");
-        self.owe();
-        self.sending = frame;
-        self.sends_replies = false;
+        self.progress = now;
+        self.unsent_frame = frame.len();
+        self.chunks.push_back(frame);
     }
 
     /// A whole line, or several.
-    pub(crate) fn reply(&mut self, line: impl Display) {
-        self.owe();
-        let written = writeln!(self.replies, "{line}");
-        debug_assert!(written.is_ok(), "a buffer takes whatever is written to it");
-        self.last_reply = Some(Instant::now());
+    pub(crate) fn reply(&mut self, line: impl Display, now: Instant) {
+        self.push(now, |replies| {
+            let written = writeln!(replies, "{line}");
+            debug_assert!(written.is_ok(), "a buffer takes whatever is written to it");
+        });
     }
 
     /// A reply that is drawn and not a line.
-    pub(crate) fn draw(&mut self, drawn: &str) {
-        self.owe();
-        self.replies.extend_from_slice(drawn.as_bytes());
-        self.last_reply = Some(Instant::now());
+    pub(crate) fn draw(&mut self, drawn: &str, now: Instant) {
+        self.push(now, |replies| replies.extend_from_slice(drawn.as_bytes()));
     }
 
-    fn owe(&mut self) {
+    /// A reply that is there already.
+    pub(crate) fn bytes(&mut self, bytes: Bytes, now: Instant) {
+        self.push(now, |_| {});
+        self.unsent_replies += bytes.len();
+        let before = std::mem::take(&mut self.replies).freeze();
+        self.chunks.extend([before, bytes].into_iter().filter(|chunk| !chunk.is_empty()));
+    }
+
+    fn push(&mut self, now: Instant, push: impl FnOnce(&mut BytesMut)) {
         if self.is_empty() {
-            self.progress = Instant::now();
+            self.progress = now;
         }
+        let before = self.replies.len();
+        push(&mut self.replies);
+        self.unsent_replies += self.replies.len() - before;
+        self.last_reply = Some(now);
     }
 
-    /// Sends some of it.
-    ///
-    /// # Errors
-    ///
-    /// The connection failed, or the client took nothing for too long.
-    ///
-    /// # Cancel safety
-    ///
-    /// What has been sent has left the outbox, and nothing else.
-    pub(crate) async fn send(&mut self) -> io::Result<()> {
-        if self.sending.is_empty() {
+    /// What is to be sent next, if there is anything.
+    pub(crate) fn next(&mut self) -> Option<&Bytes> {
+        if self.chunks.is_empty() && !self.replies.is_empty() {
             // The buffer goes along, so that what was large is given back when it has been sent.
-            self.sending = std::mem::take(&mut self.replies).freeze();
-            self.sends_replies = true;
+            self.chunks.push_back(std::mem::take(&mut self.replies).freeze());
         }
-        let sent = time::timeout_at(self.progress + PATIENCE, self.writer.write(&self.sending)).await??;
-        if sent == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
+        self.chunks.front()
+    }
+
+    /// When the client is given up, if it takes nothing until then.
+    pub(crate) fn patience_ends(&self) -> Instant {
+        self.progress + PATIENCE
+    }
+
+    /// So many bytes of [`next`](Self::next) have been sent.
+    pub(crate) fn sent(&mut self, bytes: usize, now: Instant) {
+        self.progress = now;
+        let of_frame = bytes.min(self.unsent_frame);
+        self.unsent_frame -= of_frame;
+        self.unsent_replies -= bytes - of_frame;
+        if let Some(chunk) = self.chunks.front_mut() {
+            chunk.advance(bytes);
+            if chunk.is_empty() {
+                self.chunks.pop_front();
+            }
         }
-        self.sending.advance(sent);
-        if self.sending.is_empty() {
-            self.sending = Bytes::new();
-        }
-        self.progress = Instant::now();
-        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncReadExt;
-
     use super::*;
 
-    #[tokio::test]
-    async fn the_memory_of_a_large_answer_is_given_back() {
-        let (near, mut far) = tokio::io::duplex(64);
-        let mut out = Outbox::new(near);
-        out.reply("x".repeat(1 << 20));
-        let reading = tokio::spawn(async move {
-            let mut answer = vec![0; (1 << 20) + 1];
-            far.read_exact(&mut answer).await.expect("all of it");
-            far
-        });
-        while !out.is_empty() {
-            out.send().await.expect("it is read");
+    #[test]
+    fn all_comes_in_order_and_the_memory_of_a_large_answer_is_given_back() {
+        let now = Instant::now();
+        let mut out = Outbox::new(now);
+        out.frame(Bytes::from_static(b"frame\n"), now);
+        out.reply("one", now);
+        out.bytes(Bytes::from_static(b"two\n"), now);
+        out.reply("x".repeat(1 << 20), now);
+        assert!(!out.has_room());
+        let mut sent = Vec::new();
+        while let Some(chunk) = out.next() {
+            let some = chunk.len().min(1000);
+            sent.extend_from_slice(&chunk[..some]);
+            out.sent(some, now);
         }
-        let _far = reading.await.expect("no panic");
-        // Nothing is left of the buffer, here or behind what was sent.
-        assert!(out.replies.capacity() == 0 && out.sending.is_unique() == Bytes::new().is_unique());
+        assert!(sent.starts_with(b"frame\none\ntwo\nxxx") && sent.len() == 14 + (1 << 20) + 1);
+        assert!(out.is_empty() && out.has_room() && out.replies.capacity() == 0 && out.chunks.is_empty());
     }
 }

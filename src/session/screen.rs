@@ -5,9 +5,9 @@
 //! addresses its rows and restores it. Nothing here outlives a ^C: no mode is
 //! switched, no region set, no question asked.
 
-use unicode_width::UnicodeWidthChar;
+use std::ops::RangeInclusive;
 
-use crate::session::command::Size;
+use unicode_width::UnicodeWidthChar;
 
 /// The row on which replies stand: below the input, above the table.
 const REPLY: usize = 2;
@@ -29,6 +29,29 @@ pub(crate) const INPUT: &str = "\x1b[2;1H\x1b[K\x1b[1;1H\x1b[K";
 
 /// An empty screen, the cursor on the input line.
 pub(crate) const CLEAR: &str = "\x1b[2J\x1b[1;1H";
+
+const ROWS: RangeInclusive<usize> = 1..=200;
+const WIDTHS: RangeInclusive<usize> = 20..=500;
+
+/// The size of the table of `top`, within bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Size {
+    pub(crate) rows: usize,
+    pub(crate) width: usize,
+}
+
+/// For a terminal of 80x24.
+impl Default for Size {
+    fn default() -> Self {
+        Size { rows: 20, width: 80 }
+    }
+}
+
+impl Size {
+    pub(crate) fn new(rows: usize, width: usize) -> Option<Self> {
+        (ROWS.contains(&rows) && WIDTHS.contains(&width)).then_some(Size { rows, width })
+    }
+}
 
 pub(crate) struct Screen {
     size: Size,
@@ -66,7 +89,7 @@ impl Screen {
         self.draw(REPLY, &[self.clip(line)])
     }
 
-    /// The cursor below it all, for who leaves.
+    /// The cursor below it all, for a client that leaves.
     pub(crate) fn below(&self) -> String {
         format!("\x1b[{};1H\n", TABLE + self.size.rows + 2)
     }

@@ -1,4 +1,4 @@
-//! Sets: who `kill where` has shown, until `kill @..` or for a minute.
+//! Sets: the tasks that `kill where` has shown, until `kill @..` or for a minute.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
@@ -10,32 +10,39 @@ use tokio::time::Instant;
 use crate::entry::Entry;
 use crate::escape;
 
-/// How long a set can be killed: the longer ago it was shown, the less it is
-/// what somebody means to kill.
+/// How long a set can be used: the longer ago it was shown, the less it is what somebody means.
 const VALID: Duration = Duration::from_secs(60);
 
-/// How many sets a client can have at a time; the oldest is forgotten.
+/// How many sets a client can have at a time. The oldest is forgotten.
 const MOST: usize = 8;
 
 /// The sets of one client.
 #[derive(Default)]
 pub(crate) struct Sets {
     sets: VecDeque<Set>,
-    /// So that a token from an earlier session means nobody.
+    /// So that a token from an earlier session means nothing.
     random: RandomState,
     offered: u64,
 }
 
 struct Set {
     token: String,
-    victims: Vec<Arc<Entry>>,
+    /// The command that showed it: `kill`, or one of the program's.
+    verb: String,
+    tasks: Vec<Arc<Entry>>,
     until: Instant,
 }
 
 impl Sets {
-    /// Keeps `victims`, under a token that stands for no other set: neither one of these, nor one
-    /// that `is_taken`.
-    pub(crate) fn offer(&mut self, victims: Vec<Arc<Entry>>, is_taken: impl Fn(&str) -> bool) -> &str {
+    /// Keeps `tasks` for `verb`, under a token that stands for no other set: neither one of these, nor
+    /// one that `is_taken`.
+    pub(crate) fn offer(
+        &mut self,
+        verb: &str,
+        tasks: Vec<Arc<Entry>>,
+        is_taken: impl Fn(&str) -> bool,
+        now: Instant,
+    ) -> String {
         let token = loop {
             self.offered += 1;
             let token = format!("@{:04x}", self.random.hash_one(self.offered) as u16);
@@ -43,37 +50,38 @@ impl Sets {
                 break token;
             }
         };
-        self.forget_expired();
+        self.forget_expired(now);
         if self.sets.len() == MOST {
             self.sets.pop_front();
         }
-        self.sets.push_back(Set { token, victims, until: Instant::now() + VALID });
-        self.sets.back().map_or("", |set| &set.token)
+        self.sets.push_back(Set { token: token.clone(), verb: verb.to_string(), tasks, until: now + VALID });
+        token
     }
 
-    /// The victims that `token` stands for.
+    /// The tasks that `token` stands for.
     ///
     /// # Errors
     ///
-    /// There is none, or none any more.
-    pub(crate) fn get(&mut self, token: &str) -> Result<&[Arc<Entry>], String> {
-        self.forget_expired();
-        let set = self.sets.iter().find(|set| set.token.eq_ignore_ascii_case(token));
-        set.map(|set| set.victims.as_slice()).ok_or_else(|| {
-            format!("no such set '{}': kill where <expression> shows one, for 60 s", escape::echo(token))
+    /// There is none, or none any more, or it is for another command.
+    pub(crate) fn get(&mut self, verb: &str, token: &str, now: Instant) -> Result<&[Arc<Entry>], String> {
+        self.forget_expired(now);
+        let is_it = |set: &&Set| set.token.eq_ignore_ascii_case(token) && set.verb == verb;
+        self.sets.iter().find(is_it).map(|set| set.tasks.as_slice()).ok_or_else(|| {
+            let (token, verb) = (escape::echo(token), escape::echo(verb));
+            format!("no such set '{token}': {verb} where <expression> shows one, for 60 s")
         })
     }
 
     /// When the first of them is too old: its tasks are not to be held for longer.
-    pub(crate) fn expiry(&self) -> Option<Instant> {
+    pub(crate) fn expire_at(&self) -> Option<Instant> {
         self.sets.front().map(|set| set.until)
     }
 
-    pub(crate) fn forget_expired(&mut self) {
-        self.sets.retain(|set| set.until > Instant::now());
+    pub(crate) fn forget_expired(&mut self, now: Instant) {
+        self.sets.retain(|set| set.until > now);
     }
 
-    /// Forgets the set: it has been killed.
+    /// Forgets the set: it has been used.
     pub(crate) fn forget(&mut self, token: &str) {
         self.sets.retain(|set| !set.token.eq_ignore_ascii_case(token));
     }
@@ -83,14 +91,18 @@ impl Sets {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn a_token_stands_for_one_set() {
-        let mut sets = Sets::default();
+    #[test]
+    fn a_token_stands_for_one_set_of_one_command() {
+        let (mut sets, now) = (Sets::default(), Instant::now());
         // All but a few are taken by sets that are being killed.
         for _ in 0..20 {
-            let token = sets.offer(Vec::new(), |token| !token.ends_with("00")).to_string();
+            let token = sets.offer("kill", Vec::new(), |token| !token.ends_with("00"), now);
             assert!(token.ends_with("00"), "{token}");
         }
         assert_eq!(sets.sets.len(), MOST);
+        let token = sets.offer("kill", Vec::new(), |_| false, now);
+        assert!(sets.get("kill", &token.to_uppercase(), now).is_ok());
+        assert!(sets.get("hurry", &token, now).is_err_and(|reply| reply.contains("hurry where <expression>")));
+        assert!(sets.get("kill", &token, now + VALID).is_err());
     }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use memchr::memmem::Finder;
 
 use crate::clock::Moment;
+use crate::columns::Clearance;
 use crate::duration;
-use crate::entry::Facts;
+use crate::entry::EntryRef;
 use crate::escape;
 use crate::view::field::{Cell, Field, Fields};
 use crate::view::number::Number;
@@ -111,7 +112,7 @@ impl Expr {
     /// # Errors
     ///
     /// What is wrong, and where.
-    pub(crate) fn parse(text: &str, fields: &Fields) -> Result<Expr, Invalid> {
+    pub(crate) fn parse(text: &str, fields: Fields<'_>) -> Result<Expr, Invalid> {
         let mut parser = Parser { rest: text, fields, depth: 0, tests: 0 };
         let expr = parser.any()?;
         match parser.peek() {
@@ -135,12 +136,12 @@ impl Expr {
     }
 
     /// Whether it holds for a task.
-    pub(crate) fn holds(&self, task: &Facts<'_>, now: Moment, reveal: bool) -> bool {
+    pub(crate) fn holds(&self, task: &EntryRef<'_>, now: Moment, clearance: Clearance) -> bool {
         match self {
-            Expr::All(exprs) => exprs.iter().all(|expr| expr.holds(task, now, reveal)),
-            Expr::Any(exprs) => exprs.iter().any(|expr| expr.holds(task, now, reveal)),
-            Expr::Not(expr) => !expr.holds(task, now, reveal),
-            Expr::Test(test) => test.operator.holds(test.field.cell(task, now, reveal), &test.value),
+            Expr::All(exprs) => exprs.iter().all(|expr| expr.holds(task, now, clearance)),
+            Expr::Any(exprs) => exprs.iter().any(|expr| expr.holds(task, now, clearance)),
+            Expr::Not(expr) => !expr.holds(task, now, clearance),
+            Expr::Test(test) => test.operator.holds(test.field.cell(task, now, clearance), &test.value),
         }
     }
 }
@@ -191,7 +192,7 @@ fn is_equal(cell: &str, text: &str, number: Option<&Number>) -> bool {
 /// Reads one expression from left to right.
 struct Parser<'a> {
     rest: &'a str,
-    fields: &'a Fields,
+    fields: Fields<'a>,
     depth: usize,
     tests: usize,
 }

@@ -1,12 +1,12 @@
 //! Field: what a column is called, and what it holds for a task.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::columns::MASK;
-use crate::entry::Facts;
+use crate::columns::{Clearance, MASK};
+use crate::entry::EntryRef;
 use crate::escape;
+use crate::limits;
 use crate::list::ProcList;
 
 /// What the table can show of a task, and a view can filter and sort by.
@@ -49,6 +49,8 @@ impl<'a> Cell<'a> {
     }
 }
 
+const BUILT_IN: [Field; 4] = [Field::Id, Field::Status, Field::Time, Field::InStatus];
+
 impl Field {
     pub(crate) fn name(&self) -> &str {
         match self {
@@ -65,43 +67,43 @@ impl Field {
         matches!(self, Field::Time | Field::InStatus)
     }
 
-    /// What stands in the table where nothing may be known.
-    pub(crate) fn mask(&self, task: &Facts<'_>) -> &'static str {
+    /// What the table prints in the place of a value that a reader may not see.
+    pub(crate) fn mask(&self, row: &EntryRef<'_>) -> &'static str {
         match self {
-            Field::Column(name) if task.columns.get(name).is_some() => MASK,
+            Field::Column(name) if row.columns.get(name).is_some() => MASK,
             _ => "",
         }
     }
 
-    /// What may be known of this field to who sees secrets if `reveal`.
+    /// What it holds for a task, as far as a reader of that clearance may know.
     #[inline]
-    pub(crate) fn cell<'a>(&self, task: &Facts<'a>, now: Moment, reveal: bool) -> Cell<'a> {
+    pub(crate) fn cell<'a>(&self, row: &EntryRef<'a>, now: Moment, clearance: Clearance) -> Cell<'a> {
         match self {
-            Field::Id => Cell::text(task.id),
-            Field::Status => Cell::text(task.status()),
-            Field::Time => Cell::Time(task.age(now)),
-            Field::InStatus => Cell::Time(task.in_status(now)),
-            Field::Column(name) => {
-                let column = task.columns.get(name);
-                column
-                    .filter(|column| column.is_known(reveal))
-                    .map_or(Cell::Missing, |column| Cell::Text { text: column.text(), shown: column.shown(true) })
-            }
+            Field::Id => Cell::text(row.id),
+            Field::Status => Cell::text(row.status()),
+            Field::Time => Cell::Time(row.age(now)),
+            Field::InStatus => Cell::Time(row.in_status(now)),
+            Field::Column(name) => match row.columns.get(name) {
+                Some(column) if column.is_known(clearance) => {
+                    Cell::Text { text: column.text(), shown: column.shown(clearance) }
+                }
+                _ => Cell::Missing,
+            },
         }
     }
 }
 
-/// The fields that a client may name.
-pub(crate) struct Fields(Vec<Field>);
+/// The fields that a client may name: the built-in ones, those of the table, and every column that
+/// some running task has set. A secret is unknown to clients that may not see it.
+#[derive(Clone, Copy)]
+pub(crate) struct Fields<'a> {
+    list: &'a ProcList,
+    clearance: Clearance,
+}
 
-impl Fields {
-    /// Those of `list`. A secret is an unknown column to who may not see it.
-    pub(crate) fn of(list: &ProcList, reveal: bool) -> Self {
-        let columns: Arc<[String]> = list.columns();
-        let mut fields = vec![Field::Id, Field::Status, Field::Time, Field::InStatus];
-        let visible = columns.iter().filter(|name| reveal || !list.is_secret(name));
-        fields.extend(visible.map(|name| Field::Column(name.clone())));
-        Fields(fields)
+impl<'a> Fields<'a> {
+    pub(crate) fn of(list: &'a ProcList, clearance: Clearance) -> Self {
+        Fields { list, clearance }
     }
 
     /// The field of that name.
@@ -109,18 +111,30 @@ impl Fields {
     /// # Errors
     ///
     /// What there is instead.
-    pub(crate) fn find(&self, name: &str) -> Result<Field, String> {
-        let found = self.0.iter().find(|field| field.name() == name);
-        found.cloned().ok_or_else(|| format!("no column of that name ({})", self.names()))
+    pub(crate) fn find(self, name: &str) -> Result<Field, String> {
+        if let Some(field) = BUILT_IN.iter().find(|field| field.name() == name) {
+            return Ok(field.clone());
+        }
+        let is_set = |row: &EntryRef<'_>| row.columns.get(name).is_some_and(|value| value.is_known(self.clearance));
+        let is_column = || self.list.columns().iter().any(|known| known == name) || self.list.any(is_set);
+        match self.is_visible(name) && is_column() {
+            true => Ok(Field::Column(name.to_string())),
+            false => Err(format!("no column of that name ({})", self.names())),
+        }
     }
 
-    /// Those that are columns of the program's.
-    pub(crate) fn columns(self) -> impl Iterator<Item = Field> {
-        self.0.into_iter().filter(|field| matches!(field, Field::Column(_)))
+    /// The columns of the table that are the program's.
+    pub(crate) fn columns(self) -> Vec<Field> {
+        let columns = self.list.columns();
+        columns.iter().filter(|name| self.is_visible(name)).map(|name| Field::Column(name.clone())).collect()
     }
 
-    fn names(&self) -> String {
-        let names: Vec<_> = self.0.iter().map(|field| escape::echo(field.name()).to_string()).collect();
-        names.join(", ")
+    fn is_visible(self, name: &str) -> bool {
+        name.len() <= limits::NAME && (self.clearance == Clearance::Secret || !self.list.is_secret(name))
+    }
+
+    fn names(self) -> String {
+        let names = BUILT_IN.into_iter().chain(self.columns());
+        names.map(|field| escape::echo(field.name()).to_string()).collect::<Vec<_>>().join(", ")
     }
 }

@@ -1,8 +1,4 @@
-//! Stats: what a list holds, and what became of the rest.
-
-use std::collections::HashSet;
-use std::sync::Arc;
-use std::time::Instant;
+//! Stats: `stats`. What a list holds, and what became of the rest.
 
 use crate::duration::seconds;
 use crate::escape;
@@ -11,44 +7,26 @@ use crate::view::grid::Grid;
 
 /// Counts of `list`, which serves so many `clients`.
 pub(crate) fn render(list: &ProcList, clients: usize) -> String {
-    let now = Instant::now();
-    let entries = list.entries();
-    let mut counts = list.finished().counts();
-    let (mut running, mut killing, mut memory) = (0, 0, list.overhead());
-    for task in &entries {
-        let (is_killed, cuts) = task.look_back(|facts| (facts.kill.is_some(), facts.cuts.copied()));
-        if task.look(|_| ()).is_some() {
-            running += 1;
-            killing += u64::from(is_killed);
-            // Those of the finished are in the counts.
-            counts.cuts.add(&cuts.unwrap_or_default());
-        }
-        memory += task.memory();
-    }
-    let mut seen = HashSet::new();
-    let finished = list.finished().last().into_iter().chain(list.finished().slowest());
-    memory += finished.filter(|task| seen.insert(Arc::as_ptr(task))).map(|task| task.memory()).sum::<usize>();
-
+    let stats = list.stats();
     let mut grid = Grid::headless();
     let mut row = |name: &str, value: String| grid.push([name.to_string(), value]);
-    row("running", running.to_string());
-    row("being killed", killing.to_string());
-    row("started", (running + counts.ended + counts.killed + counts.panicked).to_string());
-    row("ended", counts.ended.to_string());
-    row("killed", counts.killed.to_string());
-    row("panicked", counts.panicked.to_string());
+    row("running", stats.running.to_string());
+    row("being killed", stats.being_killed.to_string());
+    row("started", stats.started.to_string());
+    row("ended", stats.ended.to_string());
+    row("killed", stats.killed.to_string());
+    row("panicked", stats.panicked.to_string());
     row("clients", clients.to_string());
-    if let Some(oldest) = entries.iter().min_by(|a, b| a.by_age(b)) {
-        let time = seconds(now.saturating_duration_since(oldest.started()));
-        row("oldest", format!("{}, {time} s", escape::id(oldest.id())));
+    if let Some((id, age)) = stats.oldest {
+        row("oldest", format!("{}, {} s", escape::id(&id), seconds(age)));
     }
-    row("memory", format!("{memory} bytes"));
-    let cuts = counts.cuts;
+    row("memory", format!("{} bytes", stats.memory));
+    let cut = stats.truncations;
     row(
         "cut short",
-        format!("{} ids, {} statuses, {} values, {} messages", cuts.ids, cuts.statuses, cuts.values, cuts.messages),
+        format!("{} ids, {} statuses, {} values, {} messages", cut.ids, cut.statuses, cut.values, cut.messages),
     );
-    row("columns left out", cuts.columns.to_string());
+    row("columns left out", cut.columns.to_string());
     grid.finish()
 }
 

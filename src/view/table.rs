@@ -5,17 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Moment;
+use crate::columns::Clearance;
 use crate::duration;
-use crate::entry::{Entry, Facts};
+use crate::entry::{Entry, EntryRef};
 use crate::escape::{self, CELL, Form};
 use crate::list::ProcList;
+use crate::pace::Pace;
 use crate::view::field::{Cell, Field};
 use crate::view::grid::{self, Grid, WideIds, align};
 use crate::view::{LIMIT, Selection, View};
 
 impl ProcList {
-    /// The table as text, as a client at netcat sees it who may not kill: at
-    /// most 1,000 rows, longest running first, and secrets are `***`.
+    /// The table as text, as a client at netcat sees it that may not kill: at most 1,000 rows, longest
+    /// running first, and secrets are `***`.
     ///
     /// ```
     /// let list = pm::ProcList::new();
@@ -33,15 +35,16 @@ impl ProcList {
 
     /// The same with as many rows as `limit` says: for a log, or a crash report.
     pub fn table(&self, limit: usize) -> String {
-        render(self, &View::of_all(limit, false))
+        Pace::in_one_piece(async |pace| render(self, &View::new(limit, Clearance::Public), pace).await)
     }
 }
 
 /// The table of what `view` shows.
-pub(crate) fn render(list: &ProcList, view: &View) -> String {
+pub(crate) async fn render(list: &ProcList, view: &View, pace: &mut Pace) -> String {
     let now = Moment::now();
     let Selection { tasks, total } = view.select(list, now);
-    let mut table = rows(&fields(list, view), &tasks, now, view);
+    pace.breathe().await;
+    let mut table = rows(&fields(list, view), &tasks, now, view, pace).await;
     push_rest(&mut table, tasks.len(), total);
     table
 }
@@ -63,7 +66,7 @@ pub(crate) fn fields(list: &ProcList, view: &View) -> Vec<Field> {
 }
 
 /// A header and a row for each of `tasks` that is still running.
-pub(crate) fn rows(fields: &[Field], tasks: &[Arc<Entry>], now: Moment, view: &View) -> String {
+pub(crate) async fn rows(fields: &[Field], tasks: &[Arc<Entry>], now: Moment, view: &View, pace: &mut Pace) -> String {
     if view.width.is_some() {
         return fitting_rows(fields, tasks, now, view);
     }
@@ -78,7 +81,8 @@ pub(crate) fn rows(fields: &[Field], tasks: &[Arc<Entry>], now: Moment, view: &V
     let mut cells = Cells::default();
     let mut wide = WideIds::default();
     for task in tasks {
-        if task.look(|facts| cells.read(fields, facts, now, view.reveal)).is_none() {
+        pace.breathe().await;
+        if task.with_live(|row| cells.read(fields, row, now, view.clearance)).is_none() {
             continue;
         }
         for ((field, width), cell) in fields.iter().zip(&widths).zip(cells.iter()) {
@@ -95,6 +99,7 @@ pub(crate) fn rows(fields: &[Field], tasks: &[Arc<Entry>], now: Moment, view: &V
         }
         end_row(&mut text);
     }
+    pace.breathe().await;
     wide.widen(align(&text))
 }
 
@@ -107,7 +112,7 @@ fn fitting_rows(fields: &[Field], tasks: &[Arc<Entry>], now: Moment, view: &View
     let mut grid = Grid::new(names.iter().map(String::as_str));
     let mut cells = Cells::default();
     for task in tasks {
-        if task.look(|facts| cells.read(fields, facts, now, view.reveal)).is_none() {
+        if task.with_live(|row| cells.read(fields, row, now, view.clearance)).is_none() {
             continue;
         }
         let row = fields.iter().zip(cells.iter()).map(|(field, cell)| match (field, cells.killing) {
@@ -129,7 +134,7 @@ fn time_width(field: &Field, tasks: &[Arc<Entry>], now: Moment) -> usize {
     let longest = match field {
         Field::Time => tasks.iter().map(|task| now.since(task.started())).max(),
         Field::InStatus => {
-            let in_status = |task: &Arc<Entry>| task.look(|facts| facts.in_status(now));
+            let in_status = |task: &Arc<Entry>| task.with_live(|row| row.in_status(now));
             tasks.iter().filter_map(in_status).max()
         }
         Field::Id | Field::Status | Field::Column(_) => return 0,
@@ -168,16 +173,16 @@ struct Shown<'a> {
 }
 
 impl Cells {
-    fn read(&mut self, fields: &[Field], facts: &Facts<'_>, now: Moment, reveal: bool) {
+    fn read(&mut self, fields: &[Field], row: &EntryRef<'_>, now: Moment, clearance: Clearance) {
         self.text.clear();
         self.ends.clear();
-        self.killing = facts.kill.map(|kill| now.since(kill.at));
+        self.killing = row.kill.map(|kill| now.since(kill.at));
         for field in fields {
             let mut time = Duration::ZERO;
-            match field.cell(facts, now, reveal) {
+            match field.cell(row, now, clearance) {
                 Cell::Text { shown, .. } => self.text.push_str(shown),
                 Cell::Time(passed) => time = passed,
-                Cell::Missing => self.text.push_str(field.mask(facts)),
+                Cell::Missing => self.text.push_str(field.mask(row)),
             }
             self.ends.push((self.text.len(), time));
         }
@@ -200,6 +205,10 @@ mod tests {
     /// The table of `list`, its times replaced by `0.0000`, is `expected`.
     fn shows(list: &ProcList, expected: &str) {
         assert_eq!(timeless(&list.contents()), expected);
+    }
+
+    fn rendered(list: &ProcList, view: &View) -> String {
+        Pace::in_one_piece(async |pace| render(list, view, pace).await)
     }
 
     fn timeless(table: &str) -> String {
@@ -295,18 +304,19 @@ mod tests {
         let list = ProcList::new();
         list.set_cols(["host", "uri"]);
         let _task = list.start("a").col("uri", "/");
-        let columns = ["in_status", "uri", "id"].map(|name| Fields::of(&list, true).find(name).expect("a column"));
-        let view = View { columns: Some(columns.into()), ..View::of_all(10, true) };
-        assert_eq!(timeless(&render(&list, &view).replace("   0.0", "0.0")), "in_status  uri  id\n0.0000  /    a\n");
+        let columns =
+            ["in_status", "uri", "id"].map(|name| Fields::of(&list, Clearance::Secret).find(name).expect("a column"));
+        let view = View { columns: Some(columns.into()), ..View::new(10, Clearance::Secret) };
+        assert_eq!(timeless(&rendered(&list, &view).replace("   0.0", "0.0")), "in_status  uri  id\n0.0000  /    a\n");
     }
 
     #[test]
-    fn a_secret_is_shown_to_who_may_see_it() {
+    fn a_secret_is_shown_to_readers_that_may_see_it() {
         let list = ProcList::new();
         list.set_cols(["token"]);
         let task = list.start("a").secret_col("token", "8e2b");
         assert!(list.contents().ends_with("  ***\n"));
-        assert!(render(&list, &View::of_all(10, true)).ends_with("  8e2b\n"));
+        assert!(rendered(&list, &View::new(10, Clearance::Secret)).ends_with("  8e2b\n"));
         task.set_col("token", "77");
         assert!(list.contents().ends_with("  ***\n"), "a new value is a secret too");
     }

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ProcList;
+use crate::columns::Clearance;
 
 /// A list with the columns host, method, uri and bytes.
 fn list() -> ProcList {
@@ -12,9 +13,10 @@ fn list() -> ProcList {
 
 /// Whether `expr` holds for the one task of a list.
 fn holds(list: &ProcList, expr: &str) -> bool {
-    let expr = Expr::parse(expr, &Fields::of(list, true)).unwrap_or_else(|invalid| panic!("{expr}: {invalid}"));
+    let expr =
+        Expr::parse(expr, Fields::of(list, Clearance::Secret)).unwrap_or_else(|invalid| panic!("{expr}: {invalid}"));
     let entries = list.entries();
-    entries[0].look(|facts| expr.holds(facts, Moment::now(), true)).expect("is running")
+    entries[0].with_live(|row| expr.holds(row, Moment::now(), Clearance::Secret)).expect("is running")
 }
 
 #[track_caller]
@@ -33,7 +35,7 @@ fn none_holds(list: &ProcList, exprs: &[&str]) {
 
 #[track_caller]
 fn answers(expr: &str, reply: &str) {
-    let invalid = Expr::parse(expr, &Fields::of(&list(), true)).expect_err(expr);
+    let invalid = Expr::parse(expr, Fields::of(&list(), Clearance::Secret)).expect_err(expr);
     assert_eq!(invalid.to_string(), reply, "{expr}");
 }
 
@@ -133,11 +135,11 @@ fn a_secret_is_not_there_for_who_may_not_see_it() {
     list.set_cols(["host", "token"]);
     let _task = list.start("a").secret_col("token", "8e2b");
     assert!(holds(&list, "token=8e2b"));
-    let invalid = Expr::parse("token=8e2b", &Fields::of(&list, false)).expect_err("is unknown");
+    let invalid = Expr::parse("token=8e2b", Fields::of(&list, Clearance::Public)).expect_err("is unknown");
     assert!(invalid.to_string().ends_with("no column of that name (id, status, time, in_status, host)"), "{invalid}");
     // An expression that was understood before the column became a secret.
-    let earlier = Expr::parse("token~8", &Fields::of(&list, true)).expect("is known");
-    assert_eq!(list.entries()[0].look(|facts| earlier.holds(facts, Moment::now(), false)), Some(false));
+    let earlier = Expr::parse("token~8", Fields::of(&list, Clearance::Secret)).expect("is known");
+    assert_eq!(list.entries()[0].with_live(|row| earlier.holds(row, Moment::now(), Clearance::Public)), Some(false));
 }
 
 #[test]
@@ -227,7 +229,7 @@ proptest! {
 
     #[test]
     fn whatever_is_typed_is_understood_or_answered_with_one_printable_line(text in "([ ()'\"\\\\=~!<>]|and|or|not|id|time|host|1s|\\PC){0,30}") {
-        if let Err(invalid) = Expr::parse(&text, &Fields::of(&list(), true)) {
+        if let Err(invalid) = Expr::parse(&text, Fields::of(&list(), Clearance::Secret)) {
             prop_assert!(!invalid.to_string().contains(char::is_control));
         }
     }

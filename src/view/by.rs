@@ -1,4 +1,4 @@
-//! Groups: `by <column>`. How many tasks there are of each kind, and for how long they have been running.
+//! By: `by <column>`. How many tasks there are of each kind, and for how long they have been running.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,10 +18,10 @@ pub(crate) fn render(list: &ProcList, view: &View, field: &Field) -> String {
     let now = Moment::now();
     let mut groups: HashMap<CompactString, Vec<Duration>> = HashMap::new();
     for task in list.entries() {
-        task.look(|facts| {
-            if view.shows(facts, now) {
-                let key = field.cell(facts, now, view.reveal).shown();
-                let time = facts.age(now);
+        task.with_live(|row| {
+            if view.shows(row, now) {
+                let key = field.cell(row, now, view.clearance).shown();
+                let time = row.age(now);
                 match groups.get_mut(key) {
                     Some(times) => times.push(time),
                     None => _ = groups.insert(key.into(), vec![time]),
@@ -57,6 +57,7 @@ fn percentile(sorted: &[Duration], percent: usize) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::columns::Clearance;
 
     #[test]
     fn a_percentile_is_one_of_the_values() {
@@ -74,11 +75,11 @@ mod tests {
         let tasks: Vec<_> = methods.map(|method| list.start("a").col("method", method)).into();
         let other = list.start("b");
         let field = Field::Column("method".to_string());
-        let text = render(&list, &View::of_all(1000, true), &field);
+        let text = render(&list, &View::new(1000, Clearance::Secret), &field);
         let first_words: Vec<_> = text.lines().map(|line| line.split_whitespace().next().unwrap_or_default()).collect();
         assert_eq!(first_words, ["method", "GET", "POST", "1", "PUT"]);
         assert!(text.lines().all(|line| line.len() == "method  count  oldest  median     p99".len()), "{text}");
-        let text = render(&list, &View::of_all(2, true), &field);
+        let text = render(&list, &View::new(2, Clearance::Secret), &field);
         assert!(text.ends_with("\n... 2 more (limit 2)\n"), "{text}");
         drop((tasks, other));
     }

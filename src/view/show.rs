@@ -1,23 +1,20 @@
-//! Detail: `show <id>`. All that is known of one task.
+//! Show: `show <id>`. All that is known of one task.
 
 use std::fmt::Write;
 
+use crate::clock::Moment;
+use crate::columns::Clearance;
 use crate::duration::seconds;
+use crate::entry::Depth;
 use crate::escape;
 use crate::list::ProcList;
 use crate::proc::Proc;
 use crate::view::grid::Grid;
 
 /// The task that the table shows as `name`; `None` if there is none.
-pub(crate) fn render(list: &ProcList, name: &str, reveal: bool) -> Option<String> {
+pub(crate) fn render(list: &ProcList, name: &str, clearance: Clearance) -> Option<String> {
     let entry = list.find(&escape::parse_id(name)?)?;
-    // A secret is as good as not there for who may not see it.
-    let secrets: Vec<String> = entry.look(|facts| {
-        let secrets = facts.columns.iter().filter(|(_, value)| !value.is_known(reveal));
-        secrets.map(|(name, _)| name.to_string()).collect()
-    })?;
-    let mut proc = entry.proc(reveal);
-    proc.cols.retain(|(name, _)| !secrets.contains(name));
+    let proc = entry.snapshot(clearance, Depth::All, Moment::now()).without_secrets();
     proc.outcome.is_none().then(|| text(&proc))
 }
 
@@ -33,13 +30,13 @@ fn text(proc: &Proc) -> String {
     };
     line(format_args!("{id} has been running for {elapsed} s, since {started}"));
     line(format_args!("in {status} for {in_status} s"));
-    if let Some(site) = proc.site {
-        line(format_args!("set at {}:{}", escape::plain(site.file()), site.line()));
+    if let Some(site) = &proc.site {
+        line(format_args!("set at {site}"));
     }
     if let Some(killing) = &proc.killing {
-        let by = killing.by.as_deref().unwrap_or("the program itself");
+        let by = killing.by.as_ref().map_or("the program".to_string(), ToString::to_string);
         let (since, message) = (seconds(killing.since), escape::quoted(&killing.message));
-        line(format_args!("being killed for {since} s by {}: {message}", escape::plain(by)));
+        line(format_args!("being killed for {since} s by {by}: {message}"));
     }
     if let Some(note) = &proc.note {
         line(format_args!("note: {}", escape::plain(note)));
@@ -87,16 +84,16 @@ mod tests {
         task.set_status("one");
         task.set_status("two");
         list.kill("a b", "too \"slow\"").expect("is running");
-        let text = render(&list, r"a\x20b", true).expect("is running");
+        let text = render(&list, r"a\x20b", Clearance::Secret).expect("is running");
         let lines: Vec<_> = text.lines().collect();
         assert!(lines[0].starts_with(r"a\x20b has been running for 0.0") && lines[0].ends_with('Z'), "{text}");
         assert!(lines[1].starts_with(r#"in "two" for 0.0"#), "{text}");
-        assert!(lines[2].starts_with("set at src/view/detail.rs:"), "{text}");
-        assert!(lines[3].ends_with(r#" s by the program itself: "too \"slow\"""#), "{text}");
+        assert!(lines[2].starts_with("set at src/view/show.rs:"), "{text}");
+        assert!(lines[3].ends_with(r#" s by the program: "too \"slow\"""#), "{text}");
         assert_eq!(lines[5..8], [format!("uri      {long}"), "unnamed  kept".into(), "token    8e2b".into()]);
         assert!(lines[8].ends_with("status") && lines[9].ends_with("init") && lines[11].ends_with("two"), "{text}");
-        assert!(!render(&list, r"a\x20b", false).expect("is running").contains("token"));
-        assert!(render(&list, "a b", true).is_none());
+        assert!(!render(&list, r"a\x20b", Clearance::Public).expect("is running").contains("token"));
+        assert!(render(&list, "a b", Clearance::Secret).is_none());
     }
 
     #[test]
@@ -104,7 +101,7 @@ mod tests {
         let list = ProcList::new();
         let task = list.start("a");
         (0..100).for_each(|n| task.set_status(if n % 2 == 0 { "even" } else { "odd" }));
-        let text = render(&list, "a", true).expect("is running");
+        let text = render(&list, "a", Clearance::Secret).expect("is running");
         let sums: Vec<_> = text.lines().skip_while(|line| !line.contains("in all")).skip(1).collect();
         assert_eq!(sums.len(), 3, "{text}");
         assert!(sums[0].ends_with("  init") && sums[1].ends_with("  even") && sums[2].ends_with("  odd"), "{text}");

@@ -1,0 +1,138 @@
+//! End: how a task ends, and what is to be done about it. Adds `Entry::end`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Entry, Life};
+use crate::escape;
+use crate::kill::{Ending, Kill};
+use crate::killed::Killed;
+use crate::limits::{self, Truncations};
+use crate::proc::Outcome;
+use crate::waiters::Woken;
+
+/// What ends a task.
+pub(crate) enum Cause {
+    /// `done` was called.
+    Done,
+    /// Its guard was dropped.
+    Dropped,
+    /// Its guard was dropped while a panic unwinds.
+    Panic,
+    /// Its guard was dropped by a kill, its own or that of another task.
+    Kill(Killed),
+}
+
+/// How a task ends, beyond the outcome.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Note {
+    #[default]
+    None,
+    /// A pending `run` was dropped, and nothing shows that the task goes on.
+    Abandoned,
+    /// The kill of another task ended it.
+    Unwound(Arc<Kill>),
+    /// It saw its kill, and passed so many kill points.
+    Passed(u32),
+    /// What the program says.
+    Text(Arc<str>),
+}
+
+impl Note {
+    pub(crate) fn text(&self) -> Option<String> {
+        match self {
+            Note::None => None,
+            Note::Abandoned => Some("abandoned".to_string()),
+            Note::Unwound(kill) => Some(format!("unwound by the kill of {}", escape::id(&kill.id))),
+            Note::Passed(kill_points) => Some(passed(*kill_points)),
+            Note::Text(text) => Some(text.to_string()),
+        }
+    }
+
+    /// The bytes that it holds besides itself.
+    pub(super) fn spilled(&self) -> usize {
+        if let Note::Text(text) = self { text.len() + 2 * size_of::<usize>() } else { 0 }
+    }
+}
+
+/// `38 kill points after it saw the kill`: said of a task that saw its kill and went on.
+fn passed(kill_points: u32) -> String {
+    let points = if kill_points == 1 { "kill point" } else { "kill points" };
+    format!("{kill_points} {points} after it saw the kill")
+}
+
+/// How a task ended.
+pub(crate) struct End {
+    pub(crate) outcome: Outcome,
+    pub(crate) at: Instant,
+    /// How long it ran.
+    pub(crate) ran: Duration,
+    /// The bytes that its entry holds besides itself, without its past.
+    pub(crate) spilled: usize,
+    /// What most tasks do not have.
+    pub(crate) extra: Option<Box<Extra>>,
+}
+
+/// What is to be done about some ends.
+pub(crate) struct Extra {
+    /// The kill that was under way and how it came out: to be announced when the task has left the
+    /// list.
+    pub(crate) kill: Option<(Arc<Kill>, Ending)>,
+    pub(crate) truncations: Option<Truncations>,
+    /// The futures that wait for the end: to be woken when the task has left the list.
+    pub(crate) woken: Woken,
+}
+
+impl Entry {
+    /// Ends the task, with what the program says of that. `None` if it had ended before.
+    pub(crate) fn end(&self, cause: Cause, said: Option<String>) -> Option<End> {
+        // A destructor started it, and it ends with the same unwinding: it is not what failed.
+        let cause = match cause {
+            Cause::Panic | Cause::Kill(_) if self.started_unwinding => Cause::Dropped,
+            cause => cause,
+        };
+        let said = said.map(|note| Arc::from(limits::cut(note.into(), limits::NOTE)));
+        let at = Instant::now();
+        let mut state = self.live()?;
+        let ran = at.saturating_duration_since(self.started);
+        let unseen = if matches!(cause, Cause::Panic) { Outcome::Panicked } else { Outcome::Ended };
+        let (outcome, passed, kill) = match &state.life {
+            Life::Killing { kill, seen: true, passed } => (Outcome::Killed, *passed, Some(Arc::clone(kill))),
+            Life::Killing { kill, seen: false, .. } => (unseen, 0, Some(Arc::clone(kill))),
+            Life::Running | Life::Ended { .. } => (unseen, 0, None),
+        };
+        state.note = match (said, cause) {
+            (Some(said), _) => Note::Text(said),
+            (None, Cause::Kill(other)) if outcome != Outcome::Killed => Note::Unwound(Arc::clone(other.kill())),
+            _ if passed > 0 => Note::Passed(passed),
+            (None, Cause::Done) => Note::None,
+            (None, Cause::Dropped | Cause::Panic | Cause::Kill(_)) => std::mem::take(&mut state.note),
+        };
+        state.life = Life::Ended { outcome, kill: kill.clone(), at };
+        let is_plain = kill.is_none()
+            && state.waiters.is_empty()
+            && state.truncations.is_none()
+            && !matches!(state.note, Note::Text(_));
+        let spilled = self.spilled(&state, is_plain);
+        if is_plain {
+            return Some(End { outcome, at, ran, spilled, extra: None });
+        }
+        let truncations = state.truncations.as_deref().copied();
+        let woken = state.waiters.take();
+        let (status, note) = (state.history.current().clone(), state.note.clone());
+        drop(state);
+        let ending = |kill: &Kill| {
+            let after = at.saturating_duration_since(kill.at);
+            let mut suffix = if passed > 0 { format!(", {}", self::passed(passed)) } else { String::new() };
+            if let Note::Text(text) = &note {
+                suffix = format!("{suffix}: {}", escape::plain(text));
+            }
+            Ending { outcome, after, status: status.into_owned(), note: note.text(), suffix }
+        };
+        let kill = kill.map(|kill| {
+            let ending = ending(&kill);
+            (kill, ending)
+        });
+        Some(End { outcome, at, ran, spilled, extra: Some(Box::new(Extra { kill, truncations, woken })) })
+    }
+}

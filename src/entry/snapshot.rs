@@ -1,0 +1,156 @@
+//! Snapshot: what leaves the lock of an entry. Adds `Entry::{with_live, with, snapshot}`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::{Entry, Life, Note, State};
+use crate::clock::Moment;
+use crate::columns::{Clearance, Columns};
+use crate::history::History;
+use crate::kill::Kill;
+use crate::limits::Truncations;
+use crate::proc::{Killing, Outcome, Proc};
+
+/// A task, to be read under its lock: copy and compare, and nothing else.
+pub(crate) struct EntryRef<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) started: Instant,
+    history: &'a History,
+    pub(crate) columns: &'a Columns,
+    /// The kill that was accepted.
+    pub(crate) kill: Option<&'a Arc<Kill>>,
+    /// How and when it ended.
+    pub(crate) end: Option<(Outcome, Instant)>,
+    /// What was over a limit, if anything ever was.
+    pub(crate) truncations: Option<&'a Truncations>,
+}
+
+impl<'a> EntryRef<'a> {
+    pub(crate) fn status(&self) -> &'a str {
+        self.history.current()
+    }
+
+    /// How long it has been running, or ran.
+    #[inline]
+    pub(crate) fn age(&self, now: Moment) -> Duration {
+        self.until(now).since(self.started)
+    }
+
+    /// For how long it has been in this status, or was at its end.
+    #[inline]
+    pub(crate) fn in_status(&self, now: Moment) -> Duration {
+        self.history.in_status(self.started, self.until(now))
+    }
+
+    /// The time of a task that has ended has stopped.
+    #[inline]
+    fn until(&self, now: Moment) -> Moment {
+        self.end.map_or(now, |(_, at)| now.back_to(at))
+    }
+}
+
+/// How much of a task a snapshot copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// What a row shows: no history, no profile.
+    Row,
+    All,
+}
+
+/// A [`Proc`] that knows which of its columns are masked.
+pub(crate) struct Snapshot {
+    pub(crate) proc: Proc,
+    /// A bit for each column: its value is `***`.
+    masked: u32,
+    pub(crate) end: Option<Instant>,
+}
+
+impl Snapshot {
+    /// Without the columns that this reader may not know of.
+    pub(crate) fn without_secrets(mut self) -> Proc {
+        let mut column = 0;
+        self.proc.cols.retain(|_| {
+            column += 1;
+            self.masked & 1 << (column - 1) == 0
+        });
+        self.proc
+    }
+}
+
+impl Entry {
+    /// Reads the task. `None` if it has ended.
+    #[inline]
+    pub(crate) fn with_live<R>(&self, read: impl FnOnce(&EntryRef<'_>) -> R) -> Option<R> {
+        self.live().map(|state| read(&self.entry_ref(&state)))
+    }
+
+    /// Reads the task, whether or not it has ended.
+    pub(crate) fn with<R>(&self, read: impl FnOnce(&EntryRef<'_>) -> R) -> R {
+        read(&self.entry_ref(&self.lock()))
+    }
+
+    #[inline]
+    fn entry_ref<'a>(&'a self, state: &'a State) -> EntryRef<'a> {
+        EntryRef {
+            id: &self.id,
+            started: self.started,
+            history: &state.history,
+            columns: &state.columns,
+            kill: state.life.kill(),
+            end: state.life.end(),
+            truncations: state.truncations.as_deref(),
+        }
+    }
+
+    /// A copy of the task at `now`, for a reader of that clearance.
+    pub(crate) fn snapshot(&self, clearance: Clearance, depth: Depth, now: Moment) -> Snapshot {
+        let mut state = self.lock();
+        let started = *state.wall.get_or_insert_with(|| {
+            let wall = SystemTime::now();
+            wall.checked_sub(self.started.elapsed()).unwrap_or(wall)
+        });
+        let row = self.entry_ref(&state);
+        let until = row.until(now);
+        let (history, profile) = match depth {
+            Depth::Row => (Vec::new(), Vec::new()),
+            Depth::All => (row.history.steps(self.started, until), row.history.profile(self.started, until)),
+        };
+        let killing = row.kill.map(|kill| Killing {
+            message: kill.message.clone(),
+            by: kill.by.as_deref().cloned(),
+            since: until.since(kill.at),
+        });
+        let proc = Proc {
+            id: row.id.to_string(),
+            status: row.status().to_string(),
+            site: state.site.map(Into::into),
+            cols: row.columns.iter().map(|(name, value)| (name.into(), value.shown(clearance).into())).collect(),
+            started,
+            elapsed: row.age(now),
+            in_status: row.in_status(now),
+            history,
+            profile,
+            killing,
+            outcome: row.end.map(|(outcome, _)| outcome),
+            note: None,
+        };
+        let (masked, end) = (row.columns.masked(clearance), row.end.map(|(_, at)| at));
+        let note: Note = state.note.clone();
+        drop(state);
+        Snapshot { proc: Proc { note: note.text(), ..proc }, masked, end }
+    }
+
+    /// A copy of all of the task, in which secrets are masked.
+    pub(crate) fn proc(&self) -> Proc {
+        self.snapshot(Clearance::Public, Depth::All, Moment::now()).proc
+    }
+}
+
+impl Life {
+    fn end(&self) -> Option<(Outcome, Instant)> {
+        match self {
+            Life::Running | Life::Killing { .. } => None,
+            Life::Ended { outcome, at, .. } => Some((*outcome, *at)),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Kill: one kill, from the request to the outcome.
+
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::peer::Peer;
+use crate::proc::Outcome;
+use crate::waiters::{Key, Waiters};
+
+/// One kill. The victim shares it with all who wait for the outcome. A task has at most one.
+#[derive(Debug)]
+pub(crate) struct Kill {
+    pub(crate) id: String,
+    pub(crate) message: String,
+    /// The operator; `None` if the program itself asked.
+    pub(crate) by: Option<Arc<Peer>>,
+    pub(crate) at: Instant,
+    pub(crate) time: SystemTime,
+    /// The age and the status of the task at that time.
+    pub(crate) age: Duration,
+    pub(crate) status: Cow<'static, str>,
+    /// Set once, when the task has left the list.
+    ending: OnceLock<Ending>,
+    /// The lock is a leaf.
+    waiters: Mutex<Waiters>,
+}
+
+/// How a killed task ended.
+///
+/// [`PendingKill::outcome`](crate::PendingKill::outcome) returns it.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    /// Whether the kill ended it.
+    pub outcome: Outcome,
+    /// The time from the kill to the end.
+    pub after: Duration,
+    /// The last status.
+    pub status: String,
+    /// How it ended, in the words of the program or of this crate: see [`Proc::note`](crate::Proc::note).
+    pub note: Option<String>,
+    /// What the port prints behind the line that tells the outcome.
+    pub(crate) suffix: String,
+}
+
+impl Kill {
+    pub(crate) fn new(
+        id: String,
+        message: String,
+        by: Option<Arc<Peer>>,
+        started: Instant,
+        status: Cow<'static, str>,
+    ) -> Self {
+        let at = Instant::now();
+        Kill {
+            id,
+            message,
+            by,
+            at,
+            time: SystemTime::now(),
+            age: at.saturating_duration_since(started),
+            status,
+            ending: OnceLock::new(),
+            waiters: Mutex::default(),
+        }
+    }
+
+    fn waiters(&self) -> MutexGuard<'_, Waiters> {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the outcome to all who wait for it.
+    pub(crate) fn announce(&self, ending: Ending) {
+        let first = self.ending.set(ending);
+        debug_assert!(first.is_ok(), "a task ends once");
+        let woken = self.waiters().take();
+        woken.wake();
+    }
+
+    /// How the task ended, if it has left the list.
+    pub(crate) fn ending(&self) -> Option<&Ending> {
+        self.ending.get()
+    }
+
+    /// Whether the task has left the list; else `waker` is woken when it does.
+    pub(crate) fn poll_ending(&self, key: &mut Option<Key>, waker: &Waker) -> Poll<()> {
+        let has_come = |_: &Waiters| if self.ending.get().is_some() { Poll::Ready(()) } else { Poll::Pending };
+        Waiters::poll(|| self.waiters(), |waiters| waiters, has_come, key, waker)
+    }
+
+    pub(crate) fn forget_waiter(&self, key: Key) {
+        let waker = self.waiters().remove(key);
+        drop(waker);
+    }
+}

@@ -1,0 +1,172 @@
+//! PendingKill: a kill that was accepted. Adds `ProcList::{request_kill, kill, request}`.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use crate::entry::{Entry, KillReply};
+use crate::kill::{Ending, Kill};
+use crate::killed::KillError;
+use crate::list::ProcList;
+use crate::peer::Peer;
+use crate::waiters::Key;
+
+/// A kill that was accepted: tells what becomes of it.
+///
+/// Dropping it changes nothing: the kill goes on.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), pm::KillError> {
+/// let list = pm::ProcList::new();
+/// let task = list.start("import0");
+/// task.set_status("copying");
+///
+/// let pending = list.request_kill("import0", "too slow")?;
+/// assert_eq!((pending.id(), pending.status()), ("import0", "copying"));
+/// assert!(pending.try_outcome().is_none());
+///
+/// task.check().unwrap_err();
+/// drop(task);
+/// let ending = pending.outcome().await;
+/// assert_eq!((ending.outcome, ending.status.as_str()), (pm::Outcome::Killed, "copying"));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+#[must_use = "it tells what becomes of the kill; `kill` does not wait for that"]
+pub struct PendingKill {
+    kill: Arc<Kill>,
+}
+
+impl ProcList {
+    /// Requests that the task that runs under `id` stop, and returns at once. The task ends at its
+    /// next kill point or await, and stays in the list until then.
+    ///
+    /// `message` is the reason, for [`Killed::message`](crate::Killed::message) and the program's
+    /// log. It may be empty, and is cut at 512 bytes with `…`.
+    ///
+    /// No runtime is needed.
+    ///
+    /// # Errors
+    ///
+    /// [`NoSuchProcess`](KillError::NoSuchProcess), [`Forbidden`](KillError::Forbidden), or
+    /// [`AlreadyKilled`](KillError::AlreadyKilled): the first of several kills stands.
+    ///
+    /// ```
+    /// let list = pm::ProcList::new();
+    /// let task = list.start("req1");
+    /// let pending = list.request_kill("req1", "too slow")?;
+    /// drop(task); // it never looked
+    /// assert_eq!(pending.try_outcome().unwrap().outcome, pm::Outcome::Ended);
+    /// # Ok::<(), pm::KillError>(())
+    /// ```
+    pub fn request_kill(&self, id: &str, message: impl Into<String>) -> Result<PendingKill, KillError> {
+        let reply = self.find(id).map_or(KillReply::Ended, |entry| self.request(&entry, message.into(), None));
+        let id = || id.to_string();
+        match reply {
+            KillReply::Accepted(kill) => Ok(PendingKill { kill }),
+            KillReply::Already(kill) => Err(KillError::AlreadyKilled { id: id(), message: kill.message.clone() }),
+            KillReply::Forbidden => Err(KillError::Forbidden { id: id() }),
+            KillReply::Ended => Err(KillError::NoSuchProcess { id: id() }),
+        }
+    }
+
+    /// [`request_kill`](Self::request_kill) for a program that does not ask what becomes of it.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// ```
+    /// let list = pm::ProcList::new();
+    /// let task = list.start("req1");
+    /// list.kill("req1", "too slow")?;
+    /// assert_eq!(list.kill("req1", "me too").unwrap_err().to_string(), r#"already killing req1: "too slow""#);
+    ///
+    /// assert!(task.check().is_err()); // now it knows
+    /// assert_eq!(task.done().outcome, Some(pm::Outcome::Killed));
+    /// assert_eq!(list.kill("req1", "").unwrap_err().to_string(), "no such process 'req1'");
+    /// # Ok::<(), pm::KillError>(())
+    /// ```
+    pub fn kill(&self, id: &str, message: impl Into<String>) -> Result<(), KillError> {
+        self.request_kill(id, message).map(drop)
+    }
+
+    /// The one door for kills: all of them go through it, and into the audit. `by` is `None` if the
+    /// program itself asks.
+    pub(crate) fn request(&self, entry: &Entry, message: String, by: Option<Arc<Peer>>) -> KillReply {
+        let reply = entry.kill(message, by);
+        if let KillReply::Accepted(kill) = &reply {
+            self.audit().kill_accepted(kill);
+        }
+        reply
+    }
+}
+
+impl PendingKill {
+    /// The id of the task.
+    pub fn id(&self) -> &str {
+        &self.kill.id
+    }
+
+    /// The status in which the kill met the task.
+    pub fn status(&self) -> &str {
+        &self.kill.status
+    }
+
+    /// How the task ended; `None` as long as it is in the list.
+    pub fn try_outcome(&self) -> Option<Ending> {
+        self.kill.ending().cloned()
+    }
+
+    /// Waits until the task has ended and left the list.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost by dropping it: the next call returns the same.
+    pub fn outcome(&self) -> WaitOutcome {
+        WaitOutcome::new(&self.kill)
+    }
+}
+
+impl fmt::Debug for PendingKill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PendingKill").field("id", &self.id()).field("outcome", &self.kill.ending()).finish()
+    }
+}
+
+/// The future of [`PendingKill::outcome`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless they are polled"]
+pub struct WaitOutcome {
+    kill: Arc<Kill>,
+    key: Option<Key>,
+}
+
+impl WaitOutcome {
+    pub(crate) fn new(kill: &Arc<Kill>) -> Self {
+        WaitOutcome { kill: Arc::clone(kill), key: None }
+    }
+}
+
+impl Future for WaitOutcome {
+    type Output = Ending;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ending> {
+        let this = self.get_mut();
+        match (this.kill.poll_ending(&mut this.key, cx.waker()), this.kill.ending()) {
+            (Poll::Ready(()), Some(ending)) => Poll::Ready(ending.clone()),
+            _ => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for WaitOutcome {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            self.kill.forget_waiter(key);
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Call: one call of a command of the program's own, for a client.
+
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::stream::{BoxStream, Stream, StreamExt};
+use futures_util::{FutureExt, TryFutureExt};
+
+use crate::access::Role;
+use crate::audit;
+use crate::clock::Moment;
+use crate::entry::{Depth, Entry};
+use crate::escape;
+use crate::list::ProcList;
+use crate::peer::Peer;
+use crate::port_command::{Body, Invocation, PortCommand, Reply};
+
+pub(super) struct Call {
+    pub(super) command: PortCommand,
+    pub(super) args: String,
+    pub(super) peer: Arc<Peer>,
+    pub(super) role: Role,
+    /// The tasks that a command for rows is called for.
+    pub(super) tasks: Option<Vec<Arc<Entry>>>,
+    pub(super) list: ProcList,
+}
+
+/// What came of a call.
+pub(super) enum Called {
+    Text(String),
+    /// Lines, which the session has been given to follow.
+    Lines,
+    Error(String),
+    Panicked,
+}
+
+impl Call {
+    /// # Cancel safety
+    ///
+    /// The audit says of a call that is dropped that it was stopped.
+    pub(super) async fn run(self) -> (Called, Option<Followed>) {
+        let record = Record::new(&self);
+        let result = match &self.tasks {
+            None => self.one(None).await,
+            Some(tasks) if tasks.len() == 1 => self.one(Some(&tasks[0])).await,
+            Some(tasks) => self.each(tasks).await.map(Reply::from),
+        };
+        match result {
+            Ok(Reply(Body::Lines(lines))) => (Called::Lines, Some(Followed { lines, record })),
+            Ok(Reply(Body::Text(text))) => {
+                record.ended("ended");
+                (Called::Text(text), None)
+            }
+            Err(called) => {
+                record.ended(if matches!(called, Called::Panicked) { "panicked" } else { "failed" });
+                (called, None)
+            }
+        }
+    }
+
+    /// Calls it once, for this task if there is one.
+    async fn one(&self, task: Option<&Arc<Entry>>) -> Result<Reply, Called> {
+        let mut proc = None;
+        if let Some(task) = task {
+            let snapshot = task.snapshot(Role::clearance(Some(self.role)), Depth::All, Moment::now());
+            if snapshot.end.is_some() {
+                return Err(Called::Error(format!("{} has ended", escape::id(task.id()))));
+            }
+            proc = Some(snapshot.proc);
+        }
+        let (args, peer) = (self.args.clone(), Peer::clone(&self.peer));
+        let invocation = Invocation { args, peer, role: self.role, task: proc };
+        let called = AssertUnwindSafe(async { self.command.call(invocation).await }).catch_unwind();
+        let called = called.map_err(|_payload| Called::Panicked).await?;
+        called.map_err(|error| Called::Error(error.to_string()))
+    }
+
+    /// Calls it for each of these, one after the other.
+    async fn each(&self, tasks: &[Arc<Entry>]) -> Result<String, Called> {
+        let mut lines = Vec::new();
+        for task in tasks {
+            let told = match self.one(Some(task)).await {
+                Ok(Reply(Body::Text(text))) => text,
+                Ok(Reply(Body::Lines(_))) => "it answers with lines that follow: call it for one task".to_string(),
+                Err(Called::Error(error)) => error,
+                Err(_) => "panicked".to_string(),
+            };
+            lines.push(format!("{}: {told}", task.id()));
+        }
+        Ok(lines.join("\n"))
+    }
+}
+
+/// The lines of a reply that a session follows.
+pub(super) struct Followed {
+    lines: BoxStream<'static, String>,
+    record: Record,
+}
+
+impl Stream for Followed {
+    type Item = String;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<String>> {
+        let this = &mut *self;
+        match std::panic::catch_unwind(AssertUnwindSafe(|| this.lines.poll_next_unpin(cx))) {
+            Ok(Poll::Ready(None)) => {
+                this.record.ended("ended");
+                Poll::Ready(None)
+            }
+            Ok(poll) => poll,
+            Err(_panic) => {
+                this.record.ended("panicked");
+                Poll::Ready(None)
+            }
+        }
+    }
+}
+
+/// The record of a call in the audit, if it needs the role to kill.
+struct Record(Option<Arc<audit::Call>>);
+
+impl Record {
+    fn new(call: &Call) -> Self {
+        let line = || format!("{} {}", call.command.name, call.args).trim_end().to_string();
+        let is_kept = call.command.role == Role::Kill;
+        Record(is_kept.then(|| call.list.audit().called(&call.peer, line())))
+    }
+
+    fn ended(&self, outcome: &'static str) {
+        if let Some(call) = &self.0 {
+            call.ended(outcome);
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.ended("stopped");
+    }
+}
