@@ -167,7 +167,11 @@ impl Finished {
     pub(crate) fn keep_bytes(&self, bytes: usize) {
         self.set_limit(bytes);
         for shelf in &self.shelves {
-            let change = shelf.lock().report();
+            let mut held = shelf.lock();
+            // With more room, tasks are kept that would have been put away before.
+            held.threshold = held.fastest_kept();
+            let change = held.report();
+            drop(held);
             self.add(change);
         }
     }
@@ -279,19 +283,21 @@ impl Held {
 
     #[cold]
     fn record_slow(&mut self, entry: &Arc<Entry>, end: &End, bytes: usize) {
-        let fastest = |slowest: &[Kept]| {
-            let ranked = slowest.iter().map(|kept| kept.ran).enumerate();
-            ranked.min_by_key(|(_, ran)| *ran).unwrap_or_default()
-        };
         if self.slowest.len() == SLOWEST {
-            let (at, _) = fastest(&self.slowest);
-            self.bytes -= self.slowest.swap_remove(at).bytes;
+            let fastest = (0..SLOWEST).min_by_key(|at| self.slowest[*at].ran).unwrap_or_default();
+            self.bytes -= self.slowest.swap_remove(fastest).bytes;
         }
         self.bytes += bytes;
         self.slowest.push(Kept { entry: Arc::clone(entry), at: end.at, ran: end.ran, bytes });
         if self.slowest.len() == SLOWEST {
-            (_, self.threshold) = fastest(&self.slowest);
+            self.threshold = self.fastest_kept();
         }
+    }
+
+    /// What the fastest of the slowest ran, if there is no room for more.
+    fn fastest_kept(&self) -> Duration {
+        let fastest = self.slowest.iter().map(|kept| kept.ran).min().filter(|_| self.slowest.len() == SLOWEST);
+        fastest.unwrap_or_default()
     }
 
     /// Forgets those that ended as long ago as `oldest`, and those of the slowest that ran no
@@ -435,6 +441,9 @@ mod tests {
         assert_eq!((finished.len(), finished.slowest().len()), (0, 0));
         end(&finished, [1]);
         assert_eq!(finished.len(), 0);
+        finished.keep_bytes(BYTES);
+        end(&finished, [2, 1]);
+        assert_eq!((finished.len(), finished.slowest().len()), (2, 2), "as if nothing had been put away");
     }
 
     #[test]

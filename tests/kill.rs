@@ -743,3 +743,155 @@ fn a_kill_is_no_bug_for_the_panic_hook() {
     thread::spawn(move || task.status("x")()).join().unwrap_err().downcast::<Killed>().unwrap();
     assert_eq!(CALLS.load(Ordering::Relaxed), 0);
 }
+
+#[tokio::test]
+async fn a_scope_ends_its_task_with_its_future() {
+    let list = ProcList::new();
+    let work = tokio::spawn(list.start("a").scope(async { 7 }));
+    assert_eq!(work.await.unwrap().unwrap(), 7);
+    assert!(list.is_empty(), "the guard is not dropped before, and not later");
+
+    let started = Arc::new(Notify::new());
+    let runs = Arc::clone(&started);
+    let work = tokio::spawn(list.start("b").scope(async move {
+        runs.notify_one();
+        pending::<()>().await
+    }));
+    started.notified().await;
+    let kill = list.request_kill("b", "too slow").unwrap();
+    assert_eq!(soon(work).await.unwrap().unwrap_err().message(), "too slow");
+    assert_eq!(soon(kill.outcome()).await.outcome, Outcome::Killed);
+
+    let task = list.start("c");
+    let handle = task.handle();
+    let mut scope = Box::pin(task.scope(pending::<()>()));
+    assert!(futures_util::poll!(&mut scope).is_pending());
+    drop(scope);
+    assert!(handle.is_ended() && list.is_empty());
+}
+
+#[tokio::test]
+async fn an_outcome_is_told_to_all_who_wait_whenever_they_ask() {
+    let list = ProcList::new();
+    let task = list.start("a");
+    task.set_status("merging");
+    let kill = list.request_kill("a", "too slow").unwrap();
+    assert_eq!((kill.id(), kill.status()), ("a", "merging"));
+    assert_eq!(list.request_kill("a", "me too").unwrap_err().to_string(), r#"already killing a: "too slow""#);
+    let waiting = (0..3).map(|_| tokio::spawn(kill.outcome())).collect::<Vec<_>>();
+    let mut dropped = kill.outcome();
+    assert!(futures_util::poll!(&mut dropped).is_pending() && kill.try_outcome().is_none());
+    drop(dropped);
+    task.status("rollback");
+    drop(task);
+    for outcome in waiting {
+        assert_eq!(soon(outcome).await.unwrap().outcome, Outcome::Ended);
+    }
+    let ending = soon(kill.outcome()).await;
+    assert_eq!((ending.status.as_str(), ending.note, kill.try_outcome().is_some()), ("rollback", None, true));
+}
+
+#[test]
+fn a_note_stands_whatever_ends_the_task() {
+    let list = ProcList::new();
+    let proc = list.start("a").done_with("x".repeat(1000));
+    assert_eq!((proc.outcome, proc.note.map(|note| note.len())), (Some(Outcome::Ended), Some(256)));
+    struct Notes(Option<Task>);
+    impl Drop for Notes {
+        fn drop(&mut self) {
+            self.0.take().unwrap().done_with("rolled back");
+        }
+    }
+    let kill = {
+        let notes = Notes(Some(list.start("b")));
+        let kill = list.request_kill("b", "").unwrap();
+        panic::catch_unwind(AssertUnwindSafe(move || {
+            let _notes = notes;
+            panic::resume_unwind(Box::new("a bug"));
+        }))
+        .unwrap_err();
+        kill.try_outcome().unwrap()
+    };
+    assert_eq!((kill.outcome, kill.note.as_deref()), (Outcome::Panicked, Some("rolled back")));
+}
+
+#[test]
+fn a_task_that_a_destructor_starts_and_ends_while_unwinding_did_its_work() {
+    let list = ProcList::new();
+    struct CleansUp(ProcList, Arc<Mutex<Vec<pm::Proc>>>);
+    impl Drop for CleansUp {
+        fn drop(&mut self) {
+            self.1.lock().unwrap().push(self.0.start("cleanup").done());
+        }
+    }
+    let ends = Arc::new(Mutex::new(Vec::new()));
+    let victim = list.start("a");
+    list.kill("a", "").unwrap();
+    let _ = pm::catch(|| {
+        let _cleans_up = CleansUp(list.clone(), Arc::clone(&ends));
+        victim.status("merging")();
+    });
+    let cleans_up = CleansUp(list.clone(), Arc::clone(&ends));
+    catch_unwind(AssertUnwindSafe(move || {
+        let _cleans_up = cleans_up;
+        panic::resume_unwind(Box::new("a bug"));
+    }))
+    .unwrap_err();
+    let ends = ends.lock().unwrap();
+    assert_eq!(ends.len(), 2);
+    assert!(ends.iter().all(|end| (end.outcome, &end.note) == (Some(Outcome::Ended), &None)), "{ends:?}");
+}
+
+#[test]
+fn a_kill_that_is_resumed_is_told_from_a_panic() {
+    let (list, task) = killed_task();
+    let killed = pm::catch(|| task.status("merging")()).unwrap_err();
+    let other = list.start("b");
+    let handle = other.handle();
+    drop(task);
+    pm::catch(move || {
+        let _other = other;
+        killed.resume_unwind()
+    })
+    .unwrap_err();
+    assert!(handle.is_ended());
+    assert_eq!(list.stats().panicked, 0);
+}
+
+#[tokio::test]
+async fn no_kill_leaves_the_drop_of_a_run_whosever_it_is() {
+    let (_list, victim) = killed_task();
+    let list = ProcList::new();
+    let outer = list.start("outer");
+    struct KillPoint(Task);
+    impl Drop for KillPoint {
+        fn drop(&mut self) {
+            self.0.status("closing")();
+        }
+    }
+    let point = KillPoint(victim);
+    let mut run = Box::pin(outer.run(async move {
+        let _point = point;
+        pending::<()>().await
+    }));
+    assert!(futures_util::poll!(&mut run).is_pending());
+    drop(run); // without a panic
+    assert_eq!(outer.done().outcome, Some(Outcome::Ended));
+}
+
+#[tokio::test]
+async fn a_run_that_was_never_polled_gives_no_work_up() {
+    let list = ProcList::new();
+    let task = list.start("a");
+    drop(task.run(pending::<()>()));
+    assert_eq!(task.done().note, None);
+    let task = list.start("b");
+    let mut run = Box::pin(task.run(pending::<()>()));
+    assert!(futures_util::poll!(&mut run).is_pending());
+    drop(run);
+    let handle = task.handle();
+    let _still_waits = handle.killed();
+    drop(task);
+    let last = list.clone();
+    assert!(last.stats().ended == 2 && !last.contents().contains("abandoned"));
+}

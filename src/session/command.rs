@@ -72,7 +72,7 @@ pub(crate) const COMMANDS: [Command; 21] = [
     Command {
         verb: "sort",
         usage: "sort [-]<column>",
-        help: "in this order, - reverses; alone: longest running first",
+        help: "in this order, - reverses; alone: oldest first",
         role: SEE,
         action: |column| Ok(Action::Ask(Question::Sort(column.to_string()))),
     },
@@ -266,4 +266,85 @@ fn number_or(text: &str, unless: usize) -> Result<usize, Fault> {
 /// Keeps a delay within what a client may ask for.
 pub(crate) fn clamp_delay(delay: Duration) -> Duration {
     delay.clamp(*DELAYS.start(), *DELAYS.end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn means(line: &str, action: Action) {
+        let (command, rest) = find(line).expect("a command");
+        assert_eq!((command.action)(rest), Ok(action), "{line:?}");
+    }
+
+    #[track_caller]
+    fn is_refused(line: &str) {
+        let (command, rest) = find(line).expect("a command");
+        assert!((command.action)(rest).is_err(), "{line:?}");
+    }
+
+    fn kill(name: &str, message: &str) -> Action {
+        Action::Kill { name: name.into(), message: message.into() }
+    }
+
+    #[test]
+    fn a_kill_has_a_name_and_the_rest_of_the_line() {
+        means("kill req2 houston, we have a problem", kill("req2", "houston, we have a problem"));
+        means(" KILL\t req2 \t two  blanks inside  ", kill("req2", "two  blanks inside"));
+        means("kill req2", kill("req2", ""));
+        means("kill @7f3a too  slow", kill("@7f3a", "too  slow"));
+        let tasks = |expr: &str| Action::Ask(Question::Tasks { verb: "kill".into(), expr: expr.into() });
+        means("KILL Where uri~/export and time>30s", tasks("uri~/export and time>30s"));
+        for line in ["kill", "kill \t", "kill where"] {
+            is_refused(line);
+        }
+    }
+
+    #[test]
+    fn a_delay_is_seconds_or_what_humantime_reads() {
+        for (text, millis) in [("500ms", 500), ("2", 2000), ("0.25", 250), ("1m 30s", 90_000), ("1h", 3_600_000)] {
+            means(&format!("Delay {text}"), Action::Delay(Duration::from_millis(millis)));
+        }
+        for bad in ["99ms", "1h 1s", "-1", "1e3", "inf", "NaN", ".", "1.2.3", "x", "99999999999999999999999y"] {
+            let (command, rest) = find(&format!("delay {bad}")).map(|(c, r)| (c, r.to_string())).expect("a command");
+            let reply = format!("invalid duration '{bad}': use 100ms to 1h");
+            assert_eq!((command.action)(&rest), Err(Fault::Reply(reply)));
+        }
+        assert_eq!(find("delay").map(|(command, rest)| (command.action)(rest)), Some(Err(Fault::Usage)));
+    }
+
+    #[test]
+    fn verbs_are_taken_in_any_case_and_a_blank_line_is_one() {
+        means("", Action::FreezeOrThaw);
+        means(" \t", Action::FreezeOrThaw);
+        means("QUIT", Action::Quit);
+        means("exit", Action::Quit);
+        means("sort -time", Action::Ask(Question::Sort("-time".into())));
+        means("limit ALL", Action::Limit(usize::MAX));
+        means("done", Action::Ask(Question::Done(20)));
+        means("slow 3", Action::Ask(Question::Slow(3)));
+        let size = |rows, width| Action::DrawInPlace(Size { rows, width });
+        means("top", size(20, 80));
+        means("top 40 120", size(40, 120));
+        for bad in
+            "limit,limit 0,limit -1,by,show,done 0,slow x,top 0,top 10 10,top 10 80 7,list x,json x,auth".split(',')
+        {
+            is_refused(bad);
+        }
+        assert!(find("foo").is_none() && find("killx").is_none());
+    }
+
+    #[test]
+    fn help_fits_a_terminal_of_80x24_and_the_manual_names_every_command() {
+        let help = help();
+        // With the one on Ctrl-R, and a line for the prompt.
+        assert!(help.len() + 2 <= 24 && help.iter().all(|line| line.len() <= 79), "{help:#?}");
+        let manual = include_str!("../../docs/protocol.md");
+        for command in &COMMANDS {
+            let usage = command.usage.replace('|', "\\|");
+            let is_named = manual.contains(&format!("`{usage}`")) || command.verb.is_empty();
+            assert!(is_named, "docs/protocol.md does not name `{usage}`");
+        }
+    }
 }

@@ -742,3 +742,6 @@ impl Dialogue {
 fn usage(verb: &str, usage: &str) -> String {
     format!("invalid command '{}': {}", escape::echo(verb), escape::plain(usage))
 }
+
+#[cfg(test)]
+mod tests;
