@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, OptionFuture};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task;
 use tokio::time::{self, Instant};
 
 use crate::list::ProcList;
@@ -121,14 +122,16 @@ impl Worker {
                 self.take(request);
             }
             let now = Instant::now();
-            for (client, slot, view) in self.frames.due(now) {
+            for (client, lane, slot, view) in self.frames.due(now) {
                 let list = self.list.clone();
                 let rendering = Box::pin(async move { table::render(&list, &view, &mut Pace::in_pieces()).await });
-                self.queue.push(client, Lane::Normal, Task::Frame { slot, rendering, timing: Timing::default() });
+                self.queue.push(client, lane, Task::Frame { slot, rendering, timing: Timing::default() });
             }
             let turn_at = match self.queue.pop(now) {
                 Next::Now(turn) => {
                     self.serve(turn).await;
+                    // Sessions run on the same thread.
+                    task::yield_now().await;
                     continue;
                 }
                 Next::At(at) => Some(at),

@@ -70,8 +70,8 @@ where
         if dialogue.is_over() {
             break;
         }
-        let (reads, hears, follows) = (dialogue.reads(), dialogue.hears(), dialogue.follows());
-        let (wake_at, patience_ends) = (dialogue.wake_at(), dialogue.out.patience_ends());
+        let (reads, hears, follows) = (dialogue.reads(now), dialogue.hears(), dialogue.follows());
+        let (wake_at, patience_ends) = (dialogue.wake_at(now), dialogue.out.patience_ends());
         let unsent = dialogue.out.next().cloned();
         tokio::select! {
             biased;

@@ -11,7 +11,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::queue::ClientId;
+use super::queue::{ClientId, Lane};
 use crate::view::View;
 
 /// From the beginning of a frame to that of the next one of its view, in times of what it took.
@@ -130,17 +130,19 @@ impl Frames {
         }
     }
 
-    /// The slots of which a frame is to be rendered now, for the queue, and who is charged for it.
-    pub(super) fn due(&mut self, now: Instant) -> Vec<(ClientId, SlotId, View)> {
+    /// The slots of which a frame is to be rendered now, for the queue: with the client that is charged
+    /// for it, and the lane.
+    pub(super) fn due(&mut self, now: Instant) -> Vec<(ClientId, Lane, SlotId, View)> {
         let mut due = Vec::new();
         for slot in &mut self.slots {
             slot.waiting.retain(|waiting| !waiting.reply.is_closed() || slot.state != State::Idle);
             if slot.state == State::Idle
                 && slot.due_at(now).is_some_and(|at| at <= now)
-                && let Some(first) = slot.waiting.first()
+                && let Some(first) = slot.waiting.iter().min_by_key(|waiting| waiting.is_asked)
             {
+                let lane = if first.is_asked { Lane::Asked } else { Lane::Due };
                 slot.state = State::Queued;
-                due.push((first.client, slot.id, slot.view.clone()));
+                due.push((first.client, lane, slot.id, slot.view.clone()));
             }
         }
         self.slots.retain(|slot| slot.keep_until(now).is_none_or(|until| until > now));

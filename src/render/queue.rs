@@ -4,9 +4,9 @@
 //! client that costs little hardly waits, and one that costs much waits until all others have cost as
 //! much. A piece is short, so nobody waits for long.
 //!
-//! There are two lanes. Each is closed for a while after each piece, so that it takes no more than its
-//! share of a processor: together they take half of one. What is urgent waits for nothing that is
-//! not, and the other way round.
+//! There are four lanes. Each is closed for a while after each piece, so that it takes no more than its
+//! share of a processor: together they take half of one, and one that is alone may take that half. So no
+//! lane waits for another, but for the piece that is being rendered.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -15,8 +15,8 @@ use tokio::time::Instant;
 
 pub(crate) type ClientId = u64;
 
-/// How far a client that costs little is ahead of those that ask all the time: two pieces.
-const CREDIT: Duration = Duration::from_millis(100);
+/// How far a client that costs little is ahead of those that ask all the time.
+const CREDIT: Duration = Duration::from_millis(20);
 
 /// A timer is not more exact than this, so a cooldown that is shorter is saved up.
 const SAVED_UP: Duration = Duration::from_millis(2);
@@ -25,28 +25,38 @@ const SAVED_UP: Duration = Duration::from_millis(2);
 /// was stopped meanwhile.
 const LONGEST_COOLDOWN: Duration = Duration::from_secs(1);
 
+/// A lane counts as alone when no other was used for so long.
+const ALONE_AFTER: Duration = Duration::from_secs(1);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lane {
+    /// What costs next to nothing: one task. Clients are served one after the other, whatever they cost.
+    Quick,
     /// What somebody needs who is about to kill.
     Urgent,
-    Normal,
+    /// Frames that are due. No number of clients that ask keeps a client that watches waiting.
+    Due,
+    /// All else that a client asks for.
+    Asked,
 }
 
+const LANES: [Lane; 4] = [Lane::Quick, Lane::Urgent, Lane::Due, Lane::Asked];
+
 impl Lane {
-    /// How many times as long as a piece the lane is closed after it: a sixth of a processor for what
-    /// is urgent, a third for the rest.
+    /// How many times as long as a piece it is closed after it: it takes a twentieth of a processor, an
+    /// eighth, a fifth, an eighth.
     fn cooldown(self) -> u32 {
         match self {
-            Lane::Urgent => 5,
-            Lane::Normal => 2,
+            Lane::Quick => 19,
+            Lane::Due => 4,
+            Lane::Urgent | Lane::Asked => 7,
         }
     }
 }
 
 /// What waits for its turn.
 pub(crate) struct Queue<T> {
-    urgent: Waiting<T>,
-    normal: Waiting<T>,
+    lanes: [Waiting<T>; LANES.len()],
     /// What each client has cost so far. A client that has not asked for a while counts as one that
     /// has cost [`CREDIT`] less than those that are served now, so it cannot save up more.
     costs: HashMap<ClientId, Duration>,
@@ -79,7 +89,7 @@ pub(crate) enum Next<T> {
 impl<T> Default for Queue<T> {
     fn default() -> Self {
         let waiting = || Waiting { items: BTreeMap::new(), closed_until: None };
-        Queue { urgent: waiting(), normal: waiting(), costs: HashMap::new(), level: CREDIT, pushed: 0 }
+        Queue { lanes: LANES.map(|_| waiting()), costs: HashMap::new(), level: CREDIT, pushed: 0 }
     }
 }
 
@@ -89,28 +99,26 @@ impl<T> Queue<T> {
         let cost = self.costs.get(&client).map_or(least, |cost| least.max(*cost));
         self.costs.insert(client, cost);
         self.pushed += 1;
-        let key = (cost, self.pushed);
+        let key = (if lane == Lane::Quick { Duration::ZERO } else { cost }, self.pushed);
         self.lane(lane).items.insert(key, (client, item));
     }
 
-    /// Takes out what is next.
+    /// Takes out what is next: of the lanes that are open, the one that was closed first.
     pub(crate) fn pop(&mut self, now: Instant) -> Next<T> {
-        let mut next_at: Option<Instant> = None;
-        for lane in [Lane::Urgent, Lane::Normal] {
-            let waiting = self.lane(lane);
-            if waiting.items.is_empty() {
-                continue;
-            }
-            if let Some(until) = waiting.closed_until.filter(|until| *until > now + SAVED_UP) {
-                next_at = Some(next_at.map_or(until, |at| at.min(until)));
-                continue;
-            }
-            if let Some(((cost, _), (client, item))) = waiting.items.pop_first() {
-                self.level = self.level.max(cost);
-                return Next::Now(Turn { client, lane, item });
-            }
+        let waiting = LANES.into_iter().filter(|lane| !self.lanes[*lane as usize].items.is_empty());
+        let Some(lane) = waiting.min_by_key(|lane| self.lanes[*lane as usize].closed_until) else {
+            return Next::Nothing;
+        };
+        match self.lane(lane).closed_until.filter(|until| *until > now + SAVED_UP) {
+            Some(until) => Next::At(until),
+            None => match self.lane(lane).items.pop_first() {
+                Some(((cost, _), (client, item))) => {
+                    self.level = self.level.max(cost);
+                    Next::Now(Turn { client, lane, item })
+                }
+                None => Next::Nothing,
+            },
         }
-        next_at.map_or(Next::Nothing, Next::At)
     }
 
     /// A piece has been rendered from `began` on, and took so long.
@@ -119,16 +127,18 @@ impl<T> Queue<T> {
         *self.costs.entry(client).or_insert(least) += took;
         // Clients that are gone, or have not asked for a while.
         self.costs.retain(|known, cost| *known == client || *cost > least);
+        let others = LANES.into_iter().filter(|other| *other != lane).map(|other| &self.lanes[other as usize]);
+        let is_alone = others
+            .into_iter()
+            .all(|other| other.items.is_empty() && other.closed_until.is_none_or(|until| until + ALONE_AFTER < began));
+        let cooldown = took * if is_alone { 1 } else { lane.cooldown() };
         let waiting = self.lane(lane);
         let from = waiting.closed_until.map_or(began, |until| until.max(began));
-        waiting.closed_until = Some(from + took + (took * lane.cooldown()).min(LONGEST_COOLDOWN));
+        waiting.closed_until = Some(from + took + cooldown.min(LONGEST_COOLDOWN));
     }
 
     fn lane(&mut self, lane: Lane) -> &mut Waiting<T> {
-        match lane {
-            Lane::Urgent => &mut self.urgent,
-            Lane::Normal => &mut self.normal,
-        }
+        &mut self.lanes[lane as usize]
     }
 }
 
@@ -167,17 +177,18 @@ mod tests {
 
     #[test]
     fn clients_have_equal_shares_whatever_a_piece_of_theirs_takes() {
-        let (served, _) = shares(&[(Lane::Normal, 50 * MS), (Lane::Normal, 10 * MS), (Lane::Normal, MS)], 5000);
+        let (served, _) = shares(&[(Lane::Asked, 50 * MS), (Lane::Asked, 10 * MS), (Lane::Asked, MS)], 5000);
         let times: Vec<_> = served.iter().map(|(_, time)| time.as_secs_f64()).collect();
         assert!(times.iter().all(|time| (time / times[0] - 1.0).abs() < 0.05), "{served:?}");
     }
 
     #[test]
-    fn all_together_take_half_a_processor_at_most_and_neither_lane_waits_for_the_other() {
+    fn all_together_take_half_a_processor_at_most_and_no_lane_waits_for_another() {
         for pieces in [
-            vec![(Lane::Normal, 50 * MS); 62],
+            vec![(Lane::Asked, 50 * MS); 62],
             vec![(Lane::Urgent, 25 * MS); 62],
-            [vec![(Lane::Urgent, 25 * MS); 31], vec![(Lane::Normal, MS / 10); 31]].concat(),
+            [vec![(Lane::Urgent, 25 * MS); 31], vec![(Lane::Asked, MS / 10); 31]].concat(),
+            [vec![(Lane::Urgent, 25 * MS); 31], vec![(Lane::Quick, MS / 10); 31]].concat(),
         ] {
             let (served, share) = shares(&pieces, 20_000);
             assert!(share < 0.51, "{share}");
@@ -190,12 +201,12 @@ mod tests {
         let mut queue = Queue::default();
         let mut now = Instant::now();
         for client in 0..62 {
-            queue.push(client, Lane::Normal, ());
+            queue.push(client, Lane::Asked, ());
         }
         for round in 1..1000 {
             let asks = round > 500 && round % 50 == 0;
             if asks {
-                queue.push(99, Lane::Normal, ());
+                queue.push(99, Lane::Asked, ());
             }
             now += Duration::from_secs(1);
             let Next::Now(turn) = queue.pop(now) else { panic!("they wait") };

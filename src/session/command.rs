@@ -187,7 +187,7 @@ pub(crate) const COMMANDS: [Command; 21] = [
     Command {
         verb: "delay",
         usage: "delay <duration>",
-        help: "the pace of the table, 100ms to 1h: 500ms, 2 (seconds)",
+        help: "the pace of the table: 500ms, 2 (seconds), 1m",
         role: SEE,
         action: |text| {
             let text = given(text)?;

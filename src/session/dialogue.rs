@@ -52,6 +52,12 @@ const FAULTS: u32 = 10;
 /// After so long a client is told that a command of the program's own is still running.
 const STILL_RUNNING: Duration = Duration::from_secs(5);
 
+/// A client may send so many lines at once ..
+const BURST: u32 = 1000;
+
+/// .. and then one in so long: to read lines costs, too.
+const LINE_EVERY: Duration = Duration::from_millis(5);
+
 const TOKEN_FIRST: &str = "this processlist wants a token: auth <token>";
 const NOT_TEXT: &str = "invalid command: not text";
 
@@ -81,6 +87,8 @@ pub(super) struct Dialogue {
     last_job: JobId,
     has_sent_a_frame: bool,
     has_read_a_line: bool,
+    /// When it would have sent its lines, had it sent one every [`LINE_EVERY`].
+    lines_until: Instant,
     /// Faulty lines in a row.
     faults: u32,
     wrong_tokens: u32,
@@ -160,6 +168,7 @@ impl Dialogue {
             last_job: 0,
             has_sent_a_frame: false,
             has_read_a_line: false,
+            lines_until: now,
             faults: 0,
             wrong_tokens: 0,
             service,
@@ -174,9 +183,18 @@ impl Dialogue {
     // What it wants next.
 
     /// Whether it wants the next line.
-    pub(super) fn reads(&self) -> bool {
+    pub(super) fn reads(&self, now: Instant) -> bool {
+        self.may_read() && self.line_delay(now).is_zero()
+    }
+
+    fn may_read(&self) -> bool {
         let waits = matches!(self.phase, Phase::Opening { .. } | Phase::Leaving { .. });
         !waits && self.pending.is_none() && self.out.has_room()
+    }
+
+    /// How long the next line has to wait.
+    fn line_delay(&self, now: Instant) -> Duration {
+        self.lines_until.saturating_duration_since(now).saturating_sub(LINE_EVERY * (BURST - 1))
     }
 
     /// Whether it wants to hear of kills that have ended.
@@ -195,7 +213,7 @@ impl Dialogue {
     }
 
     /// When it wants to be woken, if nothing happens before.
-    pub(super) fn wake_at(&self) -> Option<Instant> {
+    pub(super) fn wake_at(&self, now: Instant) -> Option<Instant> {
         let phase = match self.phase {
             Phase::Locked { until } | Phase::Opening { until, .. } => Some(until),
             Phase::Streaming { next: at, making: None } | Phase::Frozen { until: at } => {
@@ -209,7 +227,9 @@ impl Dialogue {
             _ => None,
         };
         let kills = self.kills.wake_at().filter(|_| self.out.has_room());
-        [phase, call, self.sets.expire_at(), kills].into_iter().flatten().min()
+        let line = Some(self.line_delay(now)).filter(|delay| self.may_read() && !delay.is_zero());
+        let line = line.map(|delay| now + delay);
+        [phase, call, self.sets.expire_at(), kills, line].into_iter().flatten().min()
     }
 
     /// A job that is to be begun.
@@ -295,6 +315,7 @@ impl Dialogue {
 
     /// A line has been read.
     pub(super) fn on_line(&mut self, line: Line, now: Instant) {
+        self.lines_until = self.lines_until.max(now) + LINE_EVERY;
         let is_first = !self.has_read_a_line;
         self.has_read_a_line |= !line.is_empty();
         if line.is_http(is_first) {

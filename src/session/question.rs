@@ -51,11 +51,11 @@ pub(super) enum Answer {
 }
 
 impl Question {
-    /// What somebody needs who is about to kill is urgent.
     pub(super) fn lane(&self) -> Lane {
         match self {
-            Question::Tasks { .. } | Question::Show(_) | Question::Audit => Lane::Urgent,
-            _ => Lane::Normal,
+            Question::Show(_) | Question::Audit => Lane::Quick,
+            Question::Tasks { .. } => Lane::Urgent,
+            _ => Lane::Asked,
         }
     }
 

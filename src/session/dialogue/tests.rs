@@ -24,14 +24,14 @@ impl Client {
     /// One that has its first frame.
     fn streaming() -> Self {
         let mut client = Client::new(Some(Role::Kill), Access::default(), Vec::new());
-        assert!(!client.dialogue.reads(), "the first frame comes before the first command");
+        assert!(!client.dialogue.reads(client.now), "the first frame comes before the first command");
         client.makes_frame("one\n");
         assert_eq!(client.said(), "one\n");
         client
     }
 
     fn types(&mut self, line: &str) {
-        assert!(self.dialogue.reads(), "{line}");
+        assert!(self.dialogue.reads(self.now), "{line}");
         self.dialogue.on_line(Line::Text(line.to_string()), self.now);
     }
 
@@ -76,7 +76,7 @@ fn enter_while_a_frame_is_being_made_freezes_and_the_frame_is_not_shown() {
     assert!(!client.dialogue.awaits(id), "the session drops it");
     client.dialogue.on_made(id, Made::Frame(Frame::new("late\n", client.now, SECOND)), client.now);
     assert_eq!(client.said(), "frozen: type a command, or Enter to go on\n");
-    assert_eq!(client.dialogue.wake_at(), Some(client.now + FROZEN));
+    assert_eq!(client.dialogue.wake_at(client.now), Some(client.now + FROZEN));
     client.types("");
     client.makes_frame("two\n");
     assert_eq!(client.said(), "\ntwo\n");
@@ -85,7 +85,7 @@ fn enter_while_a_frame_is_being_made_freezes_and_the_frame_is_not_shown() {
 #[test]
 fn work_that_is_due_is_begun_and_not_waited_for() {
     let mut client = Client::streaming();
-    assert_eq!(client.dialogue.wake_at(), Some(client.now + 3 * SECOND));
+    assert_eq!(client.dialogue.wake_at(client.now), Some(client.now + 3 * SECOND));
     client.types("list");
     let (view, wish) = client.makes_frame("two\n");
     assert!(wish.is_asked && view.filter.is_none());
@@ -99,12 +99,12 @@ fn work_that_is_due_is_begun_and_not_waited_for() {
 fn no_line_is_read_before_the_answer_is_there() {
     let mut client = Client::streaming();
     client.types("where id=a");
-    assert!(!client.dialogue.reads());
+    assert!(!client.dialogue.reads(client.now));
     let view = View::new(7, Role::clearance(Some(Role::Kill)));
     client.answers(Answer::View(view));
-    assert!(!client.dialogue.reads(), "the table of it is part of the answer");
+    assert!(!client.dialogue.reads(client.now), "the table of it is part of the answer");
     assert_eq!(client.makes_frame("two\n").0.limit, 7);
-    assert!(client.dialogue.reads());
+    assert!(client.dialogue.reads(client.now));
     assert_eq!(client.said(), "\ntwo\n");
 }
 
@@ -146,12 +146,12 @@ fn the_end_of_input_waits_for_outcomes_and_for_the_first_table() {
     let mut client = Client::new(Some(Role::Kill), Access::default(), Vec::new());
     let (late, _) = client.dialogue.next_job(client.now).expect("the first frame");
     client.goes_on(SECOND);
-    assert!(client.dialogue.reads() && client.dialogue.awaits(late));
+    assert!(client.dialogue.reads(client.now) && client.dialogue.awaits(late));
     let task = client.list.start("a");
     client.types("kill a");
     client.dialogue.on_end_of_input(client.now);
     client.makes_frame("one\n");
-    assert!(!client.dialogue.reads() && !client.dialogue.is_over());
+    assert!(!client.dialogue.reads(client.now) && !client.dialogue.is_over());
     client.goes_on(5 * SECOND);
     let said = client.said();
     assert!(said.starts_with("killing a in \"init\"") && said.contains("\none\n"), "{said}");
@@ -168,7 +168,7 @@ fn a_client_without_a_role_has_ten_seconds_and_a_token_opens() {
     client.types("list");
     client.types("nonsense");
     assert_eq!(client.said(), format!("{TOKEN_FIRST}\n").repeat(3));
-    assert_eq!(client.dialogue.wake_at(), Some(client.now + TOKEN_WITHIN));
+    assert_eq!(client.dialogue.wake_at(client.now), Some(client.now + TOKEN_WITHIN));
     client.types("auth look");
     let (id, job) = client.dialogue.next_job(client.now).expect("a job");
     assert!(matches!(job, Job::Auth(token) if token == "look"));
@@ -187,7 +187,7 @@ fn a_command_of_the_program_is_pending_while_frames_go_on() {
     client.said();
     client.types("drain now");
     let (id, job) = client.dialogue.next_job(client.now).expect("a job");
-    assert!(matches!(job, Job::Call(call) if call.args == "now") && !client.dialogue.reads());
+    assert!(matches!(job, Job::Call(call) if call.args == "now") && !client.dialogue.reads(client.now));
     client.goes_on(3 * SECOND);
     client.makes_frame("two\n");
     assert_eq!(client.said(), "\ntwo\n");
@@ -195,7 +195,21 @@ fn a_command_of_the_program_is_pending_while_frames_go_on() {
     assert_eq!(client.said(), "drain is still running after 5s\n");
     client.dialogue.on_made(id, Made::Called(Called::Text("drained\n\n\x1b[2J".to_string())), client.now);
     assert_eq!(client.said(), "drained\n-\n\\x1b[2J\n");
-    assert!(client.dialogue.reads());
+    assert!(client.dialogue.reads(client.now));
+}
+
+#[test]
+fn a_client_that_sends_lines_all_the_time_is_read_no_faster_than_one_in_5_ms() {
+    let mut client = Client::streaming();
+    for _ in 0..1000 {
+        client.types("kill nobody");
+        client.said();
+    }
+    assert!(!client.dialogue.reads(client.now));
+    assert_eq!(client.dialogue.wake_at(client.now), Some(client.now + LINE_EVERY));
+    client.goes_on(LINE_EVERY);
+    client.types("kill nobody");
+    assert!(!client.dialogue.reads(client.now));
 }
 
 #[test]
@@ -204,5 +218,5 @@ fn what_could_not_be_made_is_said_and_the_session_goes_on() {
     client.types("json");
     let (id, _) = client.dialogue.next_job(client.now).expect("a job");
     client.dialogue.on_made(id, Made::Failed, client.now);
-    assert!(client.said().starts_with("internal error") && client.dialogue.reads());
+    assert!(client.said().starts_with("internal error") && client.dialogue.reads(client.now));
 }
