@@ -113,7 +113,10 @@ async fn report(Extension(task): Extension<Work>) -> String {
     match computing.await {
         Ok(sum) => format!("the sum is {sum}\n"),
         // A kill goes on as a kill, to the `run` in `list_it`; a bug as a bug.
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
+        Err(error) => match error.into_panic().downcast::<pm::Killed>() {
+            Ok(killed) => killed.resume_unwind(),
+            Err(panic) => std::panic::resume_unwind(panic),
+        },
     }
 }
 

@@ -82,7 +82,7 @@ impl Buffer {
         }
     }
 
-    /// As new, but for what is in the bytes that nobody sees.
+    /// As new, but for the bytes behind its end.
     pub(crate) fn clear(&mut self) {
         self.len = 0;
         self.heap = Vec::new();

@@ -1,4 +1,4 @@
-//! What is not ours, made harmless: text on its way to somebody's terminal.
+//! Escape: text from the program and its clients, made harmless to a terminal.
 //!
 //! Ids, statuses, columns and messages come from the program or from its
 //! clients. Printed as they are they could move the cursor, turn the reading

@@ -1,8 +1,8 @@
 //! Finished: the tasks that ended last, the slowest of all, and how many there were.
 //!
 //! Each stripe has a shelf of its own, so that threads do not meet. What all shelves hold together
-//! is bounded in bytes: each reports what it holds when that has changed by a grain, and whoever
-//! finds that it is too much puts the oldest away, wherever they lie.
+//! is bounded in bytes: each reports what it holds when that has changed by a grain, and the
+//! thread that finds it to be too much puts the oldest away, on whichever shelf they are.
 //!
 //! # Deadlock safety
 //!
@@ -98,7 +98,7 @@ impl Finished {
         self.grain.store(bytes / 64 / self.shelves.len(), Ordering::Relaxed);
     }
 
-    /// Takes in a task that has ended. Returns one that had to go and that nobody else knows,
+    /// Takes in a task that has ended. Returns one that had to go and that has no other holder,
     /// if it holds nothing but itself.
     #[inline]
     pub(crate) fn record(&self, shelf: usize, entry: Arc<Entry>, end: &End) -> Option<Arc<Entry>> {

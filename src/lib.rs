@@ -37,7 +37,7 @@
 //! 3. [`ProcList`] is the list as a value: for tests, and programs with several.
 //!    Its snapshots are [`Proc`]s, and [`ProcList::contents`] is just the text.
 //! 4. [`ProcList::server`] sets the pace and the limits of what is served, and
-//!    who may see and kill: users, tokens, a Unix socket;
+//!    which clients may see and kill: users, tokens, a Unix socket;
 //!    [`ProcList::serve`] takes a listener of yours, into a runtime of yours.
 //!
 //! # How a kill works
@@ -50,12 +50,13 @@
 //! be stopped, by this or anything else short of ending the process.
 //! [`Handle::status`] and [`Handle::run`] say where they do not fit, and what does.
 //!
-//! A program that forks after [`spawn`] has a port that nobody serves in the child, as no thread
+//! A program that forks after [`spawn`] has a port that is not served in the child, as no thread
 //! survives a fork: spawn after daemonising, in each process.
 //!
 //! # Further reading
 //!
 //! - [The line protocol](_documentation::protocol): every byte that `nc` sees.
+//! - [The kill](_documentation::kill): how it works, and what it cannot do, each with the remedy.
 //! - [Expressions](_documentation::expressions): the manual of `where` and `kill where`.
 //! - [Reliability](_documentation::reliability): what was done to break it.
 //! - [The design](_documentation::design): decisions, and what was rejected.
@@ -130,6 +131,10 @@ pub mod future {
 pub mod _documentation {
     #[doc = include_str!("../docs/protocol.md")]
     pub mod protocol {}
+    #[doc = include_str!("../docs/kill.md")]
+    pub mod kill {}
+    #[doc = include_str!("../docs/performance.md")]
+    pub mod performance {}
     #[doc = include_str!("../docs/expressions.md")]
     pub mod expressions {}
     #[doc = include_str!("../docs/reliability.md")]

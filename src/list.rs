@@ -1,4 +1,4 @@
-//! ProcList: who is running.
+//! ProcList: the tasks that are running.
 //!
 //! The only file that names `DashMap`. A `Ref` of it held while the map is
 //! touched again would deadlock, so none leaves this file: what goes out is a
@@ -52,6 +52,17 @@ const STRIPES: usize = 32;
 /// drop(task);
 /// assert!(list.is_empty());
 /// ```
+///
+/// # Overview
+///
+/// | to | call |
+/// |---|---|
+/// | list a task | [`start`](Self::start), [`start_numbered`](Self::start_numbered) |
+/// | report on one by its id | [`status`](Self::status), [`set_status`](Self::set_status), [`try_status`](Self::try_status), [`check`](Self::check), [`done`](Self::done) |
+/// | kill one | [`request_kill`](Self::request_kill), [`kill`](Self::kill), [`forbid_kill`](Self::forbid_kill) |
+/// | look | [`procs`](Self::procs), [`get`](Self::get), [`len`](Self::len), [`stats`](Self::stats), [`contents`](Self::contents), [`table`](Self::table) |
+/// | set it up | [`set_cols`](Self::set_cols), [`keep_done`](Self::keep_done), [`keep_done_bytes`](Self::keep_done_bytes) |
+/// | serve it | [`spawn`](Self::spawn), [`listen_and_serve`](Self::listen_and_serve), [`serve`](Self::serve), [`server`](Self::server) |
 #[derive(Clone)]
 pub struct ProcList {
     pub(crate) shared: Arc<Shared>,

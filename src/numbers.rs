@@ -45,7 +45,7 @@ impl Blocks {
 }
 
 impl Numbers {
-    /// A block of numbers that nobody else gets, and for which prefix it is.
+    /// A block of numbers that is given out once, and the prefix that it is for.
     fn take(&self, prefix: &str) -> (CompactString, Range<u64>) {
         let mut counts = lock(&self.0);
         let has_own = counts.contains_key(prefix) || counts.len() < PREFIXES;

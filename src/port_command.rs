@@ -145,7 +145,7 @@ impl PortCommand {
 
     /// # Errors
     ///
-    /// Nobody could type its name, or one of `taken` has it.
+    /// Its name cannot be typed, or is taken.
     pub(crate) fn check(&self, is_taken: bool) -> io::Result<()> {
         let name = &self.name;
         let is_word = !name.is_empty() && name.chars().all(|c| c.is_ascii_graphic());

@@ -9,7 +9,7 @@ use crate::peer::Peer;
 
 /// A snapshot of one task, as readers see it: a row of the list.
 ///
-/// It is a copy: it does not follow the task, and holding it disturbs nobody.
+/// It is a copy: it does not follow the task, and holding it disturbs no other code.
 ///
 /// ```
 /// let list = pm::ProcList::new();

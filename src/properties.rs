@@ -59,7 +59,7 @@ pub fn expression(text: &str) {
             let now = Moment::now();
             let ask = |expr: &Expr| list.entries()[0].with_live(|row| expr.holds(row, now, Clearance::Public));
             let holds = ask(&expr).expect("it is running");
-            // What it means does not hang on who asks, nor on its own negation.
+            // What it means does not depend on the reader, and its negation is the opposite.
             assert_eq!(ask(&Expr::Not(Box::new(expr.clone()))), Some(!holds));
             let again = Expr::parse(&format!("({text})"), Fields::of(&list, Clearance::Public));
             assert!(
@@ -76,7 +76,7 @@ pub fn expression(text: &str) {
 }
 
 /// A session that is fed `input`, so many bytes at a time, ends; it sends
-/// whole lines of harmless text, and kills nobody who is not named.
+/// whole lines of harmless text, and kills no task that is not named.
 pub fn session(input: &[u8], piece: usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
     runtime.expect("a runtime").block_on(async {

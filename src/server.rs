@@ -1,4 +1,4 @@
-//! Server: who may connect, and how many. Adds `ProcList::{serve, listen_and_serve, server, spawn}`.
+//! Server: a list at a port or a socket. Adds `ProcList::{serve, listen_and_serve, server, spawn}`.
 
 mod address;
 #[cfg(unix)]
@@ -46,6 +46,16 @@ const REFUSALS: usize = 64;
 const SCARCE: Duration = Duration::from_secs(1);
 
 /// How a list is served: made by [`ProcList::server`], set up, then bound.
+///
+/// | setting | unless set |
+/// |---|---|
+/// | [`delay`](Self::delay) | a frame every 3 s |
+/// | [`limit`](Self::limit) | 1,000 rows a frame |
+/// | [`max_connections`](Self::max_connections) | 64 clients |
+/// | [`see_users`](Self::see_users), [`kill_users`](Self::kill_users) | only the program's own user and root, who may kill |
+/// | [`see_token`](Self::see_token), [`kill_token`](Self::kill_token), or `_file` | no token, and so only loopback addresses |
+/// | [`read_only`](Self::read_only) | kills are allowed |
+/// | [`command`](Self::command) | no commands of the program's own |
 ///
 /// ```no_run
 /// # async fn example() -> std::io::Result<()> {
@@ -98,8 +108,8 @@ impl ProcList {
     ///
     /// # Errors
     ///
-    /// `PermissionDenied` if the listener's address is not a loopback one; `Unsupported` if the
-    /// runtime has no timers (`enable_time`). It does not return for want of file descriptors: it waits for them.
+    /// `PermissionDenied` if the listener's address is not a loopback one; `Unsupported` if the runtime
+    /// has no timers (`enable_time`). When file descriptors are short, it waits for them.
     ///
     /// # Cancel safety
     ///
@@ -131,7 +141,7 @@ impl ProcList {
     /// Serves this list from an operating-system thread of its own, with a
     /// runtime of its own: for programs without tokio, and so that the list
     /// answers while every thread of the program's own runtime is blocked, as in the example `blocked`.
-    /// Who is let in is as for [`serve`](Self::serve).
+    /// The same clients are let in as by [`serve`](Self::serve).
     ///
     /// Returns the address as soon as it is bound; the port is chosen by the
     /// system if it was 0. The thread runs as long as the program.
@@ -186,38 +196,37 @@ impl Server {
         self
     }
 
-    /// A token for who may see: one line of at most 1,024 bytes.
+    /// A token for clients that may see: one line of at most 1,024 bytes.
     ///
     /// Where a token is set, `auth <token>` is wanted at the port within 10 s,
-    /// whoever it is; three tries a connection, and a wrong one is answered
+    /// from every client; three tries a connection, and a wrong one is answered
     /// after a second. Only then addresses other than loopback are served.
-    /// The connection is not encrypted: whoever can read along learns the
-    /// token.
+    /// The connection is not encrypted: on other addresses than loopback the token can be sniffed.
     pub fn see_token(mut self, token: impl Into<String>) -> Self {
         self.access.tokens.see = Some(TokenSource::Text(token.into()));
         self
     }
 
-    /// A token for who may see and kill. See [`see_token`](Self::see_token).
+    /// A token for clients that may see and kill. See [`see_token`](Self::see_token).
     pub fn kill_token(mut self, token: impl Into<String>) -> Self {
         self.access.tokens.kill = Some(TokenSource::Text(token.into()));
         self
     }
 
-    /// A token for who may see, in a file that is read anew at each try. Blanks and
-    /// the line's end behind it do not count; an empty or missing file lets nobody in.
+    /// A token for clients that may see, in a file that is read anew at each try. Blanks and
+    /// the line's end behind it do not count; an empty or missing file lets no client in.
     pub fn see_token_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.access.tokens.see = Some(TokenSource::File(path.into()));
         self
     }
 
-    /// A token for who may see and kill, in a file. See [`see_token_file`](Self::see_token_file).
+    /// A token for clients that may see and kill, in a file. See [`see_token_file`](Self::see_token_file).
     pub fn kill_token_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.access.tokens.kill = Some(TokenSource::File(path.into()));
         self
     }
 
-    /// Nobody may kill at this server, whoever it is. Secrets are shown to nobody.
+    /// No client of this server may kill or see secrets.
     pub fn read_only(mut self) -> Self {
         self.access.read_only = true;
         self
@@ -245,7 +254,7 @@ impl Server {
     /// # Errors
     ///
     /// The address does not resolve, is not a loopback one and there is no
-    /// token (`PermissionDenied`), or is in use; or `InvalidInput`: a token is one that nobody can type, or the name of a command is
+    /// token (`PermissionDenied`), or is in use; or `InvalidInput`: a token is one that cannot be typed, or the name of a command is
     /// taken.
     pub async fn bind(self, addr: impl Into<Address>) -> io::Result<BoundServer> {
         self.check()?;

@@ -35,7 +35,7 @@ use line::LineDecoder;
 use service::Present;
 pub(crate) use service::Service;
 
-/// How long input that nobody will read is taken in after the end: closing a TCP connection over
+/// How long input that is not executed is taken in after the end: closing a TCP connection over
 /// unread input would make the client lose our last words.
 const LINGER: Duration = Duration::from_secs(1);
 

@@ -1,4 +1,4 @@
-//! Spare: the entry of a task that nobody remembers, kept by each thread for the next task it starts.
+//! Spare: the entry of a task that is forgotten. Each thread keeps one for the next task that it starts.
 
 use std::cell::Cell;
 use std::sync::Arc;

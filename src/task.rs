@@ -1,4 +1,4 @@
-//! Task: your end of an entry. Adds `ProcList::{start, status, set_status, done}`.
+//! Task: the guard of an entry, and its handles. Adds `ProcList::{start, status, set_status, done}`.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display};
@@ -43,7 +43,7 @@ use crate::value::Text;
 ///
 /// | in code that | write | when killed |
 /// |---|---|---|
-/// | is async | [`task.run(future).await`](Handle::run) | returns `Err(Killed)`, also while the future is parked at an await |
+/// | is async | [`task.scope(future)`](Self::scope), [`task.run(future).await`](Handle::run) | returns `Err(Killed)`, also while the future is parked at an await |
 /// | is async, with a `select!` of its own | [`task.killed()`](Handle::killed) | resolves to `Killed` |
 /// | returns `Result` | [`task.try_status("querying")?`](Handle::try_status), [`task.check()?`](Handle::check) | returns `Err(Killed)` |
 /// | does neither | [`task.status("querying")()`](Handle::status) | unwinds with `Killed` |
@@ -52,8 +52,23 @@ use crate::value::Text;
 /// the end of the task: helpers may look only when its guard is gone. After an end without a kill
 /// they do nothing.
 ///
-/// Drop the guard last: the row leaves the list with it. In a struct the fields are dropped in
-/// the order of their declaration, so it is the last one.
+/// # When it ends
+///
+/// Drop the guard last: the row leaves the list with it. In a struct the fields are dropped in the
+/// order of their declaration, so it is the last one.
+///
+/// Bind it to a name. `let _ = list.start("req1")` drops it, and so ends the task, in the same statement;
+/// `let _task = ..` keeps it. `tokio::spawn(list.start("job").run(work()))` drops it before the work
+/// begins; [`scope`](Self::scope) takes it along.
+///
+/// # Comparison
+///
+/// - `tokio::task::JoinHandle::abort` ends a tokio task at its next await, without a reason, and does not
+///   tell what the task was doing. A task here is a unit of your work: several tokio tasks, a part of one,
+///   or none.
+/// - A `CancellationToken` asks to stop as well, but does not tell which work has stopped. [`killed`](Handle::killed)
+///   is awaited in the same way.
+/// - A `tracing` span tells afterwards what has happened; a task is listed while it happens.
 #[must_use = "the task is done as soon as this guard is dropped"]
 pub struct Task {
     handle: Handle,
@@ -85,7 +100,7 @@ impl ProcList {
     /// assert_eq!((first.id(), second.id()), ("req1", "req1+2"));
     /// ```
     pub fn start(&self, id: impl Into<String>) -> Task {
-        // Whoever starts a task has caught what unwound before.
+        // Code that starts a task has caught what unwound before.
         unwinding::clear_mark();
         let entry = self.insert(&id.into());
         Task { handle: Handle { entry }, list: Some(self.stripe()) }
@@ -212,8 +227,8 @@ impl Task {
         self
     }
 
-    /// Sets a column that only those see who may kill: others are shown `***`, and can
-    /// neither filter nor sort by it. It stays a secret when its value is changed, until it
+    /// Sets a column for clients that may kill. Others are shown `***`, and can neither filter nor sort by
+    /// it. It stays a secret when its value is changed, until it
     /// is removed.
     ///
     /// ```
@@ -281,7 +296,7 @@ impl Task {
     /// [`done`](ProcList::done) is called with the id that this returns. For
     /// work that ends where no guard can be carried to, such as a callback.
     ///
-    /// A task that nobody ends stays in the list for ever.
+    /// A task that is never ended stays in the list for ever.
     #[must_use = "only `done` with this id ends the task"]
     pub fn detach(mut self) -> String {
         self.list = None;
@@ -386,69 +401,8 @@ impl Handle {
     /// kill is no bug. It does not while the thread is already panicking, nor
     /// in a program built with `panic = "abort"`, where it does nothing.
     ///
-    /// # Where not to use it
-    ///
-    /// It unwinds, so each of these wants [`try_status`](Self::try_status), or a
-    /// [`catch`](crate::catch) on the way up:
-    ///
-    /// - while a `std` mutex or `RwLock` is locked, which becomes poisoned;
-    /// - in the initialiser of a `LazyLock`, a `OnceLock` or a `Once`: a `LazyLock` and a `Once` are
-    ///   poisoned for good;
-    ///
-    /// ```
-    /// use std::sync::{LazyLock, Mutex};
-    ///
-    /// static LIST: LazyLock<pm::ProcList> = LazyLock::new(pm::ProcList::new);
-    /// let task = LIST.start("req1");
-    /// LIST.kill("req1", "too slow").unwrap();
-    ///
-    /// let stock = Mutex::new(7);
-    /// let killed = pm::catch(|| {
-    ///     let _locked = stock.lock();
-    ///     task.status("counting")();            // poisons `stock`
-    /// });
-    /// assert!(killed.is_err() && stock.is_poisoned());
-    ///
-    /// let orders = Mutex::new(7);
-    /// let count = || -> Result<(), pm::Killed> {
-    ///     let _locked = orders.lock();
-    ///     task.try_status("counting")           // does not poison `orders`
-    /// };
-    /// assert!(count().is_err() && !orders.is_poisoned());
-    /// ```
-    ///
-    /// - below an `extern "C"` function that C calls, and in the closure of `rayon::spawn`: to
-    ///   unwind out of either aborts the process. `catch` goes inside:
-    ///
-    /// ```
-    /// # fn work() {}
-    /// extern "C" fn on_row(_row: i32) -> i32 {
-    ///     match pm::catch(|| work()) {          // has kill points
-    ///         Ok(()) => 0,
-    ///         Err(_killed) => 1,                // tells the library in C to stop
-    ///     }
-    /// }
-    /// # assert_eq!(on_row(1), 0);
-    /// ```
-    ///
-    /// - in a thread of `thread::scope` that nobody joins: the scope then panics itself, with
-    ///   another payload, and the panic hook runs. Join each:
-    ///
-    /// ```
-    /// # let list = pm::ProcList::new();
-    /// let task = list.start("job7");
-    /// list.kill("job7", "too slow").unwrap();
-    /// let killed = std::thread::scope(|scope| {
-    ///     scope.spawn(|| task.status("sorting")()).join().unwrap_err().downcast::<pm::Killed>().unwrap()
-    /// });
-    /// assert_eq!(killed.message(), "too slow");
-    /// ```
-    ///
-    /// - on a main thread that nobody catches, which ends the program: `catch` around its work.
-    ///
-    /// In a program whose last crate alone is built with `panic = "abort"` this crate may have been
-    /// built to unwind, and then does, which ends the program: set the panic strategy in the
-    /// profile, for all crates.
+    /// It unwinds, so it does not fit everywhere: [what a kill cannot do](crate::_documentation::kill)
+    /// has the list, each with the remedy.
     ///
     /// The model is `pm.Status` of the Go package VividCortex/pm. There a kill
     /// that comes between the two calls is seen at the next status only.

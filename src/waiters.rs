@@ -96,7 +96,7 @@ impl Waiters {
 
 /// Futures that are about to be woken.
 #[derive(Default)]
-#[must_use = "whoever waits goes on waiting"]
+#[must_use = "the futures that wait go on waiting"]
 pub(crate) struct Woken(SmallVec<[(Key, Waker); 1]>);
 
 impl Woken {

@@ -59,7 +59,7 @@ fn a_list_in_one_packet_is_answered_as_the_view_is_at_that_line() {
     let answers = transcript(addr, &[b"where uri~/export/1\nlist\nwhere uri~/users/2\nlist\n"]);
     let tables = answers.split(String::is_empty).skip(1);
     let uris: Vec<_> = tables
-        .map(|table| table.iter().skip(1).map(|row| row.split(' ').last().unwrap()).collect::<Vec<_>>())
+        .map(|table| table.iter().skip(1).map(|row| row.rsplit(' ').next().unwrap()).collect::<Vec<_>>())
         .collect();
     let (exports, users) = (vec!["/export/1", "/export/11"], vec!["/users/2", "/users/20", "/users/22"]);
     for (table, exports_and_users) in uris.iter().zip([&exports, &exports, &users, &users]) {

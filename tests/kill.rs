@@ -782,7 +782,7 @@ async fn an_outcome_is_told_to_all_who_wait_whenever_they_ask() {
     let mut dropped = kill.outcome();
     assert!(futures_util::poll!(&mut dropped).is_pending() && kill.try_outcome().is_none());
     drop(dropped);
-    task.status("rollback");
+    task.set_status("rollback");
     drop(task);
     for outcome in waiting {
         assert_eq!(soon(outcome).await.unwrap().outcome, Outcome::Ended);

@@ -1,6 +1,6 @@
 //! Peer: which user is at the other end of a loopback connection.
 //!
-//! The kernel is asked for the one connection, which takes some microseconds whoever connects, and
+//! The kernel is asked for the one connection, which takes some microseconds, and
 //! however often. Where it does not answer, its table of all connections is read.
 
 mod diag;
@@ -25,8 +25,8 @@ const SCARCE: Duration = Duration::from_secs(1);
 /// The table is read piece by piece while it changes, so a row can be missed.
 const LOOKS: usize = 3;
 
-/// After the table was read, it is left alone for so many times as long: whoever may connect
-/// could else keep a processor busy.
+/// After the table was read, it is left alone for so many times as long. Else a client that connects in
+/// a loop could keep a processor busy.
 const REST: u32 = 3;
 
 /// What looks up the peers of one server.
@@ -102,7 +102,7 @@ impl Peers {
     }
 }
 
-/// An IPv4 address may come dressed as IPv6.
+/// IPv4-mapped addresses are IPv4.
 fn canonical(end: SocketAddr) -> (IpAddr, u16) {
     (end.ip().to_canonical(), end.port())
 }

@@ -15,7 +15,7 @@ use crate::own_thread::on_own_thread;
 /// The longest token, in bytes.
 const LONGEST: usize = 1024;
 
-/// A wrong token is answered after so long: a guess costs time, and keeps nobody else out.
+/// A wrong token is answered after so long: a guess costs time, and keeps no other client out.
 const WRONG: Duration = Duration::from_secs(1);
 
 /// The tokens of one server.
@@ -124,7 +124,7 @@ impl TokenSource {
             TokenSource::File(path) => {
                 let mut bytes = Vec::new();
                 File::open(path).ok()?.take(LONGEST as u64 + 3).read_to_end(&mut bytes).ok()?;
-                // The end of its line is no part of it, nor are blanks that nobody sees.
+                // The end of its line is no part of it, nor are blanks, which cannot be seen.
                 Some(bytes.trim_ascii().to_vec())
             }
         }

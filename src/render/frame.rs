@@ -155,7 +155,7 @@ impl Frames {
         idle.filter_map(|slot| slot.due_at(now).or(slot.keep_until(now))).min()
     }
 
-    /// Begins to render, unless nobody waits any more.
+    /// Begins to render, unless no client waits any more.
     pub(super) fn begin(&mut self, id: SlotId) -> bool {
         let Some(slot) = self.slots.iter_mut().find(|slot| slot.id == id) else { return false };
         slot.waiting.retain(|waiting| !waiting.reply.is_closed());

@@ -2,7 +2,7 @@
 //!
 //! Rendering is shared out by what it costs: the client that has cost least is served next. So a
 //! client that costs little hardly waits, and one that costs much waits until all others have cost as
-//! much. A piece is short, so nobody waits for long.
+//! much. A piece is short, so no client waits for long.
 //!
 //! There are four lanes. Each is closed for a while after each piece, so that it takes no more than its
 //! share of a processor: together they take half of one, and one that is alone may take that half. So no
@@ -32,7 +32,7 @@ const ALONE_AFTER: Duration = Duration::from_secs(1);
 pub(crate) enum Lane {
     /// What costs next to nothing: one task. Clients are served one after the other, whatever they cost.
     Quick,
-    /// What somebody needs who is about to kill.
+    /// What an operator needs before a kill.
     Urgent,
     /// Frames that are due. No number of clients that ask keeps a client that watches waiting.
     Due,

@@ -60,9 +60,9 @@ impl Address {
     }
 }
 
-/// Whoever reaches the port can kill, unless a token is wanted.
+/// Any client of the port can kill, unless a token is set.
 pub(crate) fn loopback_only(addr: SocketAddr) -> io::Result<()> {
-    // An IPv4 address may come dressed as IPv6.
+    // IPv4-mapped addresses are IPv4.
     if addr.ip().to_canonical().is_loopback() {
         return Ok(());
     }

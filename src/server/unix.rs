@@ -47,11 +47,10 @@ struct Socket {
 impl Server {
     /// Listens on a Unix socket at `path`: `nc -U path`.
     ///
-    /// The file has mode 0600. The users who may see and kill are the same as
-    /// at a [port](crate::ProcList::serve), told by the credentials of the
-    /// peer: its own, root, and who is named in [`see_users`](Self::see_users)
-    /// or [`kill_users`](Self::kill_users), for whom the mode of the file must be changed too. A token may raise a user,
-    /// but nobody needs one.
+    /// The file has mode 0600. The credentials of the peer decide, as the user does at a
+    /// [port](crate::ProcList::serve): the program's own user and root may see and kill, and users that
+    /// [`see_users`](Self::see_users) or [`kill_users`](Self::kill_users) name. For these, the mode of the
+    /// file must be changed too. A token may raise a role, but is not needed.
     ///
     /// A file that a server left there without removing it is replaced.
     ///
@@ -119,7 +118,7 @@ async fn bind(path: &Path) -> io::Result<Socket> {
     let socket = Socket2::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::unix(path)?)?;
-    // Until it listens nobody can connect, so there is no time at which others may.
+    // Until it listens no client can connect, so the mode is set in time.
     fs::set_permissions(path, Permissions::from_mode(0o600))?;
     let file = fs::symlink_metadata(path)?;
     socket.listen(BACKLOG)?;

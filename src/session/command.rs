@@ -214,7 +214,7 @@ pub(crate) const COMMANDS: [Command; 21] = [
     Command {
         verb: "quit",
         usage: "quit",
-        help: "finish what was asked, then close; the end of input too",
+        help: "finish what was asked, then close; end of input too",
         role: None,
         action: |_| Ok(Action::Quit),
     },

@@ -33,10 +33,10 @@ use crate::session::service::Service;
 use crate::session::sets::Sets;
 use crate::view::View;
 
-/// A first frame that takes longer than this keeps nobody from a kill.
+/// A first frame that takes longer than this does not hold up a kill.
 const LATE: Duration = Duration::from_secs(1);
 
-/// A frozen table thaws by itself: who froze it may have gone for coffee.
+/// A frozen table thaws by itself: the operator may have gone for coffee.
 const FROZEN: Duration = Duration::from_secs(30);
 
 /// How long a client that wants to leave is kept for the outcome of its kills.

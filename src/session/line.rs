@@ -33,7 +33,7 @@ impl Line {
         }
     }
 
-    /// Whether it says nothing, not even of who sent it.
+    /// Whether it is empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.text().is_empty()
     }

@@ -314,7 +314,7 @@ impl<'a> Parser<'a> {
     }
 
     /// The id that stands here as `text`, so that what is copied from the table means what the
-    /// table shows. Nobody's id is empty: two quotes are the id of two quotes.
+    /// table shows. No id is empty: two quotes are the id of two quotes.
     fn id(&self, text: String, is_quoted: bool) -> String {
         match (is_quoted, text.as_str()) {
             (true, "") => self.trimmed()[..2].to_string(),

@@ -110,12 +110,12 @@ fn read(answer: &[u8], ends: Ends) -> io::Result<Option<Option<u32>>> {
                 _ => <[u8; 16]>::try_from(&answer[at..at + 16]).map(IpAddr::from).map_err(|_| unsupported()),
             };
             let found = [(ip(ID + 4)?.to_canonical(), port(ID)?), (ip(ID + 20)?.to_canonical(), port(ID + 2)?)];
-            // Where nobody is connected, the kernel falls back on who listens there.
+            // Where there is no connection, the kernel answers with the socket that listens there.
             if found != ends {
                 return Ok(None);
             }
             let inode = u32::from_ne_bytes(word(INODE)?);
-            // One that its process has closed belongs to nobody, and says user 0.
+            // A socket that its process has closed has no owner, and says user 0.
             Ok(Some((inode != 0).then_some(u32::from_ne_bytes(word(UID)?))))
         }
         _ => Err(unsupported()),

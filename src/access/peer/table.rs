@@ -82,7 +82,7 @@ pub(super) fn readings() -> usize {
 fn collect(table: impl BufRead, port: u16, rows: &mut Vec<Row>) -> io::Result<()> {
     for line in table.lines().skip(1) {
         // What is at the peer's end is the other way round: the peer is local there. One that its
-        // process has closed belongs to nobody, and says user 0.
+        // process has closed has no owner, and says user 0.
         rows.extend(Row::parse(&line?).filter(|row| row.remote.1 == port && row.inode != 0));
     }
     Ok(())
