@@ -61,163 +61,84 @@ const SEE: Option<Role> = Some(Role::See);
 const KILL: Option<Role> = Some(Role::Kill);
 
 /// In the order in which `help` lists them.
-pub(crate) const COMMANDS: [Command; 21] = [
-    Command {
-        verb: "where",
-        usage: "where [expression]",
+#[rustfmt::skip]
+pub(crate) const COMMANDS: &[Command] = &[
+    Command { verb: "where", usage: "where [expression]", role: SEE,
         help: "only the rows that match: uri~/export and time>30s",
-        role: SEE,
-        action: |expr| Ok(Action::Ask(Question::Where(expr.to_string()))),
-    },
-    Command {
-        verb: "sort",
-        usage: "sort [-]<column>",
+        action: |expr| Ok(Action::Ask(Question::Where(expr.to_string()))) },
+    Command { verb: "sort", usage: "sort [-]<column>", role: SEE,
         help: "in this order, - reverses; alone: oldest first",
-        role: SEE,
-        action: |column| Ok(Action::Ask(Question::Sort(column.to_string()))),
-    },
-    Command {
-        verb: "limit",
-        usage: "limit <n|all>",
+        action: |column| Ok(Action::Ask(Question::Sort(column.to_string()))) },
+    Command { verb: "limit", usage: "limit <n|all>", role: SEE,
         help: "how many rows a table has",
-        role: SEE,
-        action: |rows| Ok(Action::Limit(if rows.eq_ignore_ascii_case("all") { usize::MAX } else { number(rows)? })),
-    },
-    Command {
-        verb: "cols",
-        usage: "cols <a,b,..>",
+        action: |rows| Ok(Action::Limit(if rows.eq_ignore_ascii_case("all") { usize::MAX } else { number(rows)? })) },
+    Command { verb: "cols", usage: "cols <a,b,..>", role: SEE,
         help: "these columns; alone: those of the program",
-        role: SEE,
-        action: |columns| Ok(Action::Ask(Question::Cols(columns.to_string()))),
-    },
-    Command {
-        verb: "list",
-        usage: "list",
+        action: |columns| Ok(Action::Ask(Question::Cols(columns.to_string()))) },
+    Command { verb: "list", usage: "list", role: SEE,
         help: "one table now, also while it is frozen",
-        role: SEE,
-        action: |rest| alone(rest, Action::ShowTable),
-    },
-    Command {
-        verb: "by",
-        usage: "by <column>",
+        action: |rest| alone(rest, Action::ShowTable) },
+    Command { verb: "by", usage: "by <column>", role: SEE,
         help: "one table, grouped: count, oldest, median, p99",
-        role: SEE,
-        action: |column| Ok(Action::Ask(Question::By(given(column)?))),
-    },
-    Command {
-        verb: "show",
-        usage: "show <id>",
+        action: |column| Ok(Action::Ask(Question::By(given(column)?))) },
+    Command { verb: "show", usage: "show <id>", role: SEE,
         help: "all of one task",
-        role: SEE,
-        action: |name| Ok(Action::Ask(Question::Show(given(name)?))),
-    },
-    Command {
-        verb: "done",
-        usage: "done [n]",
+        action: |name| Ok(Action::Ask(Question::Show(given(name)?))) },
+    Command { verb: "done", usage: "done [n]", role: SEE,
         help: "the tasks that ended last",
-        role: SEE,
-        action: |n| Ok(Action::Ask(Question::Done(number_or(n, DONE)?))),
-    },
-    Command {
-        verb: "slow",
-        usage: "slow [n]",
+        action: |n| Ok(Action::Ask(Question::Done(number_or(n, DONE)?))) },
+    Command { verb: "slow", usage: "slow [n]", role: SEE,
         help: "the slowest of all that ended",
-        role: SEE,
-        action: |n| Ok(Action::Ask(Question::Slow(number_or(n, DONE)?))),
-    },
-    Command {
-        verb: "stats",
-        usage: "stats",
+        action: |n| Ok(Action::Ask(Question::Slow(number_or(n, DONE)?))) },
+    Command { verb: "stats", usage: "stats", role: SEE,
         help: "counts and memory",
-        role: SEE,
-        action: |rest| alone(rest, Action::Ask(Question::Stats)),
-    },
-    Command {
-        verb: "audit",
-        usage: "audit",
+        action: |rest| alone(rest, Action::Ask(Question::Stats)) },
+    Command { verb: "audit", usage: "audit", role: SEE,
         help: "the last kills: by whom, why, and what came of them",
-        role: SEE,
-        action: |rest| alone(rest, Action::Ask(Question::Audit)),
-    },
-    Command {
-        verb: "json",
-        usage: "json",
+        action: |rest| alone(rest, Action::Ask(Question::Audit)) },
+    Command { verb: "json", usage: "json", role: SEE,
         help: "an object a line for each task that matches, for jq",
-        role: SEE,
-        action: |rest| alone(rest, Action::Ask(Question::Json)),
-    },
-    Command {
-        verb: "kill where",
-        usage: "kill where <expression>",
+        action: |rest| alone(rest, Action::Ask(Question::Json)) },
+    Command { verb: "kill where", usage: "kill where <expression>", role: KILL,
         help: "show the tasks that match, and what to type then",
-        role: KILL,
         action: |expr| {
             let (verb, expr) = ("kill".to_string(), given(expr)?);
             Ok(Action::Ask(Question::Tasks { verb, expr }))
-        },
-    },
-    Command {
-        verb: "kill",
-        usage: "kill <id> [message]",
+        } },
+    Command { verb: "kill", usage: "kill <id> [message]", role: KILL,
         help: "end a task; the message reaches it, and its log",
-        role: KILL,
         action: |rest| {
             let (name, message) = word(rest);
             Ok(Action::Kill { name: given(name)?, message: message.to_string() })
-        },
-    },
-    Command {
-        verb: "top",
-        usage: "top [rows] [width]",
+        } },
+    Command { verb: "top", usage: "top [rows] [width]", role: SEE,
         help: "draw in place: 1 to 200 rows, 20 to 500 columns",
-        role: SEE,
         action: |rest| {
             let ((rows, width), usual) = (word(rest), Size::default());
             let size = Size::new(number_or(rows, usual.rows)?, number_or(width, usual.width)?);
             size.map(Action::DrawInPlace).ok_or(Fault::Usage)
-        },
-    },
-    Command {
-        verb: "plain",
-        usage: "plain",
+        } },
+    Command { verb: "plain", usage: "plain", role: SEE,
         help: "scroll again",
-        role: SEE,
-        action: |rest| alone(rest, Action::Scroll),
-    },
-    Command {
-        verb: "delay",
-        usage: "delay <duration>",
+        action: |rest| alone(rest, Action::Scroll) },
+    Command { verb: "delay", usage: "delay <duration>", role: SEE,
         help: "the pace of the table: 500ms, 2 (seconds), 1m",
-        role: SEE,
         action: |text| {
             let text = given(text)?;
             let delay = duration::parse(&text).ok().filter(|delay| DELAYS.contains(delay));
             let invalid = || format!("invalid duration '{}': use 100ms to 1h", escape::echo(&text));
             delay.map(Action::Delay).ok_or_else(|| Fault::Reply(invalid()))
-        },
-    },
-    Command {
-        verb: "auth",
-        usage: "auth <token>",
+        } },
+    Command { verb: "auth", usage: "auth <token>", role: None,
         help: "show a token, where one is set",
-        role: None,
-        action: |token| Ok(Action::ShowToken(given(token)?)),
-    },
-    Command {
-        verb: "",
-        usage: "Enter",
+        action: |token| Ok(Action::ShowToken(given(token)?)) },
+    Command { verb: "", usage: "Enter", role: SEE,
         help: "freeze the table to type in peace; Enter again goes on",
-        role: SEE,
-        action: |_| Ok(Action::FreezeOrThaw),
-    },
+        action: |_| Ok(Action::FreezeOrThaw) },
     Command { verb: "help", usage: "help", help: "this", role: None, action: |_| Ok(Action::Help) },
-    Command {
-        verb: "quit",
-        usage: "quit",
+    Command { verb: "quit", usage: "quit", role: None,
         help: "finish what was asked, then close; end of input too",
-        role: None,
-        action: |_| Ok(Action::Quit),
-    },
+        action: |_| Ok(Action::Quit) },
 ];
 
 /// The command that a line gives, and the rest of the line.
@@ -341,7 +262,7 @@ mod tests {
         // With the one on Ctrl-R, and a line for the prompt.
         assert!(help.len() + 2 <= 24 && help.iter().all(|line| line.len() <= 79), "{help:#?}");
         let manual = include_str!("../../docs/protocol.md");
-        for command in &COMMANDS {
+        for command in COMMANDS {
             let usage = command.usage.replace('|', "\\|");
             let is_named = manual.contains(&format!("`{usage}`")) || command.verb.is_empty();
             assert!(is_named, "docs/protocol.md does not name `{usage}`");
