@@ -27,28 +27,41 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
+//! In async code the task goes along with its future, and a kill reaches every await in it:
+//!
+//! ```
+//! # async fn import() {}
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let job = tokio::spawn(pm::start("import7").col("kind", "import").scope(import()));
+//! if let Ok(Err(killed)) = job.await {
+//!     eprintln!("{:?} {killed}", killed.id());            // the operator's reason
+//! }
+//! # }
+//! ```
+//!
 //! # From one line to all of it
 //!
 //! 1. [`start`], [`set_cols`] and [`spawn`], as above: one list for the
 //!    process, served from a thread of its own. No async runtime is needed.
 //! 2. The guard that `start` returns is a [`Task`]: it is in the list until it
 //!    is dropped. Its documentation says which kill point fits which code. In
-//!    async code one line does it all: [`task.run(future).await`](Handle::run).
+//!    async code one line does it all: [`task.scope(future)`](Task::scope).
 //! 3. [`ProcList`] is the list as a value: for tests, and programs with several.
 //!    Its snapshots are [`Proc`]s, and [`ProcList::contents`] is just the text.
 //! 4. [`ProcList::server`] sets the pace and the limits of what is served, and
 //!    which clients may see and kill: users, tokens, a Unix socket;
-//!    [`ProcList::serve`] takes a listener of yours, into a runtime of yours.
+//!    [`ProcList::serve`] takes a listener of yours, into a runtime of yours. A [`PortCommand`] adds a command
+//!    of the program's own.
 //!
 //! # How a kill works
 //!
-//! A kill marks the task and wakes it. It dies at its next kill point, or at
-//! the await where it is parked, with the operator's reason in its hands: a
-//! [`Killed`], as an error or as the payload of an unwinding. Its row stays
-//! in the list until it has really ended, and the client that asked is told
-//! what became of it. Code that has neither a kill point nor an await cannot
-//! be stopped, by this or anything else short of ending the process.
-//! [`Handle::status`] and [`Handle::run`] say where they do not fit, and what does.
+//! A kill marks the task and wakes it. The task ends at its next kill point, or at the await where it is
+//! parked, and has the operator's reason: a [`Killed`], as an error or as the payload of an unwinding. Its
+//! row stays in the list until it has really ended, and the client that asked is told what became of it. A
+//! program learns the same from [`request_kill`]. Code that has neither a kill point nor an await cannot be
+//! stopped, by this or anything else short of ending the process.
+//! [What a kill cannot do](_documentation::kill) has the list, each with the remedy.
 //!
 //! A program that forks after [`spawn`] has a port that is not served in the child, as no thread
 //! survives a fork: spawn after daemonising, in each process.

@@ -370,7 +370,7 @@ impl Dialogue {
     /// A job is done.
     pub(super) fn on_made(&mut self, id: JobId, made: Made, now: Instant) {
         if self.making() == Some(id) {
-            return self.on_frame(made);
+            return self.on_frame(made, now);
         }
         let Some(Pending { kind, .. }) = self.pending.take_if(|pending| pending.id == id) else { return };
         match made {
@@ -395,10 +395,13 @@ impl Dialogue {
 
     // How frames are shown.
 
-    fn on_frame(&mut self, made: Made) {
-        let (Phase::Opening { making, .. } | Phase::Streaming { making, .. }) = &mut self.phase else { return };
-        *making = None;
-        let Made::Frame(frame) = made else { return };
+    fn on_frame(&mut self, made: Made, now: Instant) {
+        let Made::Frame(frame) = made else {
+            return self.phase = Phase::Streaming { next: now + self.delay, making: None };
+        };
+        if let Phase::Opening { making, .. } | Phase::Streaming { making, .. } = &mut self.phase {
+            *making = None;
+        }
         // A reply came in between: another frame is due at once.
         if !self.out.is_empty() || self.is_old(&frame) {
             return;
