@@ -136,7 +136,9 @@ impl PortCommand {
     /// `name where <expression>` shows the tasks that match; `name @7f3a [args]` then calls it for each
     /// of these, one after the other.
     pub fn on_rows(self) -> Self {
-        PortCommand { is_on_rows: true, ..self }
+        let is_given = self.usage != self.name;
+        let usage = if is_given { self.usage } else { format!("{} <id>, or where <expression>", self.name) };
+        PortCommand { is_on_rows: true, usage, ..self }
     }
 
     pub(crate) fn call(&self, call: Invocation) -> BoxFuture<'static, Result<Reply, BoxError>> {
