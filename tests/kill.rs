@@ -895,3 +895,21 @@ async fn a_run_that_was_never_polled_gives_no_work_up() {
     let last = list.clone();
     assert!(last.stats().ended == 2 && !last.contents().contains("abandoned"));
 }
+
+#[test]
+fn futures_can_be_held_in_a_struct_without_a_box() {
+    use pm::future::{Run, Scope, WaitEnded, WaitKilled, WaitOutcome};
+    #[allow(dead_code)]
+    struct Middleware {
+        run: Run<std::future::Ready<()>>,
+        scope: Scope<std::future::Ready<()>>,
+        killed: WaitKilled,
+        ended: WaitEnded,
+        outcome: WaitOutcome,
+    }
+    fn is_sent<T: Send + Sync + 'static>() {}
+    fn waits<T: Send + Sync + Unpin + 'static>() {}
+    is_sent::<Middleware>();
+    is_sent::<(Task, pm::Handle, pm::PendingKill, pm::Ending, pm::Killed, pm::PortCommand, pm::Server)>();
+    waits::<(WaitKilled, WaitEnded, WaitOutcome)>();
+}

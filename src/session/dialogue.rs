@@ -294,7 +294,7 @@ impl Dialogue {
             Phase::Opening { until, making } if until <= now => self.phase = Phase::Streaming { next: now, making },
             Phase::Frozen { until } if until <= now && self.wants_frames() => self.stream(now),
             Phase::Leaving { until } if until <= now && self.out.has_room() => {
-                for news in self.kills.give_up() {
+                for news in self.kills.give_up(now) {
                     self.tell_news(&news, now);
                 }
             }

@@ -88,12 +88,13 @@ impl Kills {
             KillReply::Accepted(kill) => {
                 let (id, status, age) = (escape::id(&kill.id), escape::quoted_cell(&kill.status), kill.age);
                 let reply = format!("killing {id} in {status}, {:.1}s old{}", age.as_secs_f64(), no_unwinding());
-                self.follow(&entry, kill, None, now);
+                self.follow(&entry, kill, None, now + OVERDUE);
                 reply
             }
             KillReply::Already(kill) => {
                 let refusal = already(&kill);
-                self.follow(&entry, kill, None, now);
+                let since = age(&kill, now);
+                self.follow(&entry, kill, None, now + OVERDUE.saturating_sub(since));
                 refusal
             }
             KillReply::Forbidden => forbidden(&entry),
@@ -123,12 +124,13 @@ impl Kills {
             match self.list.request(entry, message.to_string(), Some(Arc::clone(&self.by))) {
                 KillReply::Accepted(kill) => {
                     (accepted, set.waiting) = (accepted + 1, set.waiting + 1);
-                    self.follow(entry, kill, Some(token), now);
+                    self.follow(entry, kill, Some(token), now + OVERDUE);
                 }
                 KillReply::Already(kill) => {
                     set.waiting += 1;
                     exceptions.push(already(&kill));
-                    self.follow(entry, kill, Some(token), now);
+                    let since = age(&kill, now);
+                    self.follow(entry, kill, Some(token), now + OVERDUE.saturating_sub(since));
                 }
                 KillReply::Forbidden => {
                     set.forbidden += 1;
@@ -148,16 +150,16 @@ impl Kills {
         Ok(lines.join("\n"))
     }
 
-    fn follow(&mut self, entry: &Arc<Entry>, kill: Arc<Kill>, set: Option<&str>, now: Instant) {
+    fn follow(&mut self, entry: &Arc<Entry>, kill: Arc<Kill>, set: Option<&str>, overdue_at: Instant) {
         let sets = set.map(str::to_string);
         if let Some(victim) = self.open.iter_mut().find(|victim| Arc::ptr_eq(&victim.kill, &kill)) {
             // One outcome, however often it was asked for.
             victim.sets.extend(sets);
             return;
         }
-        let overdue_at = Some(now + OVERDUE.saturating_sub(kill.at.elapsed()));
         self.new.push(Arc::clone(&kill));
-        self.open.push(Victim { entry: Arc::clone(entry), kill, overdue_at, sets: sets.into_iter().collect() });
+        let (entry, overdue_at, sets) = (Arc::clone(entry), Some(overdue_at), sets.into_iter().collect());
+        self.open.push(Victim { entry, kill, overdue_at, sets });
     }
 
     /// The task has left the list. Returns what is to be told.
@@ -177,20 +179,20 @@ impl Kills {
         let mut told = Vec::new();
         for victim in &mut self.open {
             if victim.overdue_at.take_if(|at| *at <= now).is_some() && victim.kill.ending().is_none() {
-                told.push(victim.overdue());
+                told.push(victim.overdue(now));
             }
         }
         told
     }
 
     /// Stops waiting for them. Returns what is still to be told.
-    pub(crate) fn give_up(&mut self) -> Vec<String> {
+    pub(crate) fn give_up(&mut self, now: Instant) -> Vec<String> {
         let mut told = Vec::new();
         for victim in std::mem::take(&mut self.open) {
             match victim.kill.ending() {
                 Some(ending) => told.push(self.tell_end(&victim, ending)),
                 None => {
-                    told.extend(victim.overdue_at.map(|_| victim.overdue()));
+                    told.extend(victim.overdue_at.map(|_| victim.overdue(now)));
                     self.count(&victim, |set| set.running += 1);
                     told.extend(self.sums());
                 }
@@ -238,10 +240,10 @@ impl Set {
 }
 
 impl Victim {
-    fn overdue(&self) -> String {
+    fn overdue(&self, now: Instant) -> String {
         let (status, seen) = self.entry.status_and_seen();
         let (id, status) = (escape::id(self.entry.id()), escape::quoted_cell(&status));
-        let seconds = self.kill.at.elapsed().max(OVERDUE).as_secs();
+        let seconds = age(&self.kill, now).max(OVERDUE).as_secs();
         // A task that has only `status(..)()` has no kill point in a program that cannot unwind.
         let stops = match cfg!(panic = "abort") {
             false => "it stops at its next kill point",
@@ -252,6 +254,11 @@ impl Victim {
             true => format!("{id} saw the kill and is still cleaning up after {seconds}s, in {status}"),
         }
     }
+}
+
+/// How long ago it was accepted.
+fn age(kill: &Kill, now: Instant) -> Duration {
+    now.into_std().saturating_duration_since(kill.at)
 }
 
 fn too_many() -> String {
