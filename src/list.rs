@@ -182,8 +182,8 @@ impl ProcList {
     }
 
     /// How many of the tasks that ended last are kept, for `done` at the port:
-    /// 256 unless changed, 1,024 at most. Each thread that ends tasks keeps so many
-    /// of its own. What is over goes at once; with 0 the slowest are not kept either.
+    /// 256 unless changed, 1,024 at most. The limit applies per thread. Lowering it drops the excess at once.
+    /// With 0 the slowest are not kept either.
     pub fn keep_done(&self, tasks: usize) {
         self.shared.finished.keep(tasks);
     }

@@ -17,7 +17,8 @@ use crate::proc::Proc;
 ///
 /// It is listed in `help`, answers like the built-in ones, and what it prints is escaped like
 /// everything else. One runs at a time in a session. After 5 s the client is told that it is still
-/// running. When the client leaves, its future is dropped.
+/// running. When the client leaves, its future is dropped: that is noticed when something is sent to the
+/// client, a frame for instance.
 ///
 /// # Examples
 ///
@@ -161,7 +162,7 @@ impl PortCommand {
 }
 
 impl Reply {
-    /// Lines that come one by one, as what follows a log. Enter, the next command or the end of the
+    /// Lines that come one by one, like `tail -f`. Enter, the next command or the end of the
     /// client stops them.
     ///
     /// ```

@@ -31,8 +31,8 @@ impl Handle {
     ///
     /// # Cancel safety
     ///
-    /// As cancel safe as `future`. A task whose `run` is dropped before it is ready, by a timeout
-    /// or because a client went away, has the note `abandoned` when it ends, unless it goes on: see
+    /// As cancel safe as `future`. If it is dropped early, by a timeout or because a client went away, the
+    /// task ends with the note `abandoned`, unless it is used again: see
     /// [`Proc::note`](crate::Proc::note).
     ///
     /// # What it cannot do

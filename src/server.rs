@@ -35,7 +35,7 @@ const DELAY: Duration = Duration::from_secs(3);
 /// How many clients are served at a time unless told otherwise.
 const CONNECTIONS: usize = 64;
 
-/// How many clients are being decided about at a time; the others wait to be accepted.
+/// How many clients are being looked up at a time; the others wait to be accepted.
 const ARRIVALS: usize = 64;
 
 /// How many clients are being told at a time that they are too many.
@@ -389,8 +389,8 @@ impl BoundServer {
     }
 }
 
-/// Whether this runtime has timers. Nothing but the try tells: tokio panics without them, which the
-/// panic hook reports too. A program that cannot unwind would die of the try.
+/// Whether this runtime has timers. tokio has no check for that, so one is tried, and the panic caught,
+/// which the panic hook reports too. With `panic = "abort"` it is not tried.
 fn has_timers() -> io::Result<()> {
     let tried = || drop(time::sleep(Duration::ZERO));
     if cfg!(panic = "unwind") && panic::catch_unwind(tried).is_err() {

@@ -48,9 +48,8 @@ use crate::value::Text;
 /// | returns `Result` | [`task.try_status("querying")?`](Handle::try_status), [`task.check()?`](Handle::check) | returns `Err(Killed)` |
 /// | does neither | [`task.status("querying")()`](Handle::status) | unwinds with `Killed` |
 ///
-/// A kill that was accepted is reported by every kill point of every handle for ever, also after
-/// the end of the task: helpers may look only when its guard is gone. After an end without a kill
-/// they do nothing.
+/// Once a kill is accepted, every kill point of every handle reports it, even after the task has ended: a
+/// helper may check late. After an end without a kill they do nothing.
 ///
 /// # When it ends
 ///

@@ -105,7 +105,7 @@ enum Phase {
     /// Nothing: it has frozen the table.
     Frozen { until: Instant },
     /// The lines of a reply of a command of the program's own.
-    Following,
+    Following { was_frozen: bool },
     /// The outcome of its kills. It says no more, and gets no more frames.
     Leaving { until: Instant },
 }
@@ -118,8 +118,10 @@ struct Pending {
 }
 
 enum PendingKind {
-    /// A table, that was asked for.
-    Frame,
+    /// A table that was asked for. When it is made again, no outcome comes in between.
+    Frame {
+        is_again: bool,
+    },
     Answer,
     /// A command of the program's own. When the client is told that it is still running.
     Call {
@@ -199,12 +201,13 @@ impl Dialogue {
 
     /// Whether it wants to hear of kills that have ended.
     pub(super) fn hears(&self) -> bool {
-        self.out.has_room()
+        let is_again = matches!(&self.pending, Some(Pending { kind: PendingKind::Frame { is_again: true }, .. }));
+        self.out.has_room() && !is_again
     }
 
     /// Whether it follows the lines of a reply.
     pub(super) fn is_following(&self) -> bool {
-        matches!(self.phase, Phase::Following)
+        matches!(self.phase, Phase::Following { .. })
     }
 
     /// Whether it wants the next of these lines.
@@ -220,13 +223,13 @@ impl Dialogue {
                 Some(at).filter(|_| self.wants_frames())
             }
             Phase::Leaving { until } => Some(until).filter(|_| !self.kills.is_empty() && self.out.has_room()),
-            Phase::Streaming { .. } | Phase::Following => None,
+            Phase::Streaming { .. } | Phase::Following { .. } => None,
         };
         let call = match &self.pending {
             Some(Pending { kind: PendingKind::Call { still_running_at, .. }, .. }) => *still_running_at,
             _ => None,
         };
-        let kills = self.kills.wake_at().filter(|_| self.out.has_room());
+        let kills = self.kills.wake_at().filter(|_| self.hears());
         let line = Some(self.line_delay(now)).filter(|delay| self.may_read() && !delay.is_zero());
         let line = line.map(|delay| now + delay);
         [phase, call, self.sets.expire_at(), kills, line].into_iter().flatten().min()
@@ -288,6 +291,7 @@ impl Dialogue {
         self.sets.forget_expired(now);
         match self.phase {
             Phase::Locked { until } if until <= now => {
+                self.pending = None;
                 self.reply(format_args!("no token within {} s: closed", TOKEN_WITHIN.as_secs()), now);
                 self.leave(now);
             }
@@ -306,7 +310,7 @@ impl Dialogue {
             let news = format!("{} is still running after {}s", escape::echo(verb), STILL_RUNNING.as_secs());
             self.tell_news(&news, now);
         }
-        if self.out.has_room() {
+        if self.hears() {
             for news in self.kills.on_time(now) {
                 self.tell_news(&news, now);
             }
@@ -329,7 +333,7 @@ impl Dialogue {
         }
         match &mut self.phase {
             Phase::Frozen { until } => *until = now + FROZEN,
-            Phase::Following => {
+            Phase::Following { .. } => {
                 self.stream(now);
                 if line.is_empty() {
                     return;
@@ -375,7 +379,9 @@ impl Dialogue {
         let Some(Pending { kind, .. }) = self.pending.take_if(|pending| pending.id == id) else { return };
         match made {
             // A row that was reported dead meanwhile must not come back.
-            Made::Frame(frame) if self.is_old(&frame) => self.ask_for_frame(),
+            Made::Frame(frame) if self.is_old(&frame) => {
+                self.pend(self.frame_job(true), PendingKind::Frame { is_again: true });
+            }
             Made::Frame(frame) => self.show_answer(&frame, now),
             Made::Answer(answer) => return self.on_answer(answer, now),
             Made::Auth(result) => self.on_auth(result, now),
@@ -387,9 +393,12 @@ impl Dialogue {
 
     /// The reply that is followed has another line, or has ended.
     pub(super) fn on_followed(&mut self, line: Option<String>, now: Instant) {
-        match line {
-            Some(line) => self.reply_lines(&line, now),
-            None => self.stream(now),
+        match (line, &self.phase) {
+            (Some(line), _) if self.screen.is_none() => self.reply_lines(&line, now),
+            // There is one row for them.
+            (Some(line), _) => self.reply_lines(line.lines().last().unwrap_or_default(), now),
+            (None, Phase::Following { was_frozen: true }) => self.freeze(now),
+            (None, _) => self.stream(now),
         }
     }
 
@@ -548,7 +557,10 @@ impl Dialogue {
         let verb = if let PendingKind::Call { verb, .. } = kind { verb } else { String::new() };
         match called {
             Called::Text(text) => self.reply_lines(&text, now),
-            Called::Lines => self.phase = Phase::Following,
+            Called::Lines => {
+                let was_frozen = matches!(self.phase, Phase::Frozen { .. });
+                self.phase = Phase::Following { was_frozen };
+            }
             Called::Error(error) => return self.fault(escape::plain(&error).to_string(), now),
             Called::Panicked => return self.fault(format!("{} panicked", escape::echo(&verb)), now),
         }
@@ -666,7 +678,7 @@ impl Dialogue {
 
     /// A table, as an answer.
     fn ask_for_frame(&mut self) {
-        self.pend(self.frame_job(true), PendingKind::Frame);
+        self.pend(self.frame_job(true), PendingKind::Frame { is_again: false });
     }
 
     /// Draws in place, or scrolls again.

@@ -79,11 +79,11 @@ impl Kills {
 
     /// Requests that the task that the table shows as `name` stop. Returns the first reply.
     pub(crate) fn request(&mut self, name: &str, message: &str, now: Instant) -> String {
-        if self.open.len() >= MOST {
-            return too_many();
-        }
         let unknown = || format!("no such process '{}'", escape::echo(name));
         let Some(entry) = escape::parse_id(name).and_then(|id| self.list.find(&id)) else { return unknown() };
+        if self.open.len() >= MOST && !self.awaits(&entry) {
+            return too_many();
+        }
         match self.list.request(&entry, message.to_string(), Some(Arc::clone(&self.by))) {
             KillReply::Accepted(kill) => {
                 let (id, status, age) = (escape::id(&kill.id), escape::quoted_cell(&kill.status), kill.age);
@@ -114,8 +114,7 @@ impl Kills {
         message: &str,
         now: Instant,
     ) -> Result<String, String> {
-        let is_new = |entry: &&Arc<Entry>| !self.open.iter().any(|victim| Arc::ptr_eq(&victim.entry, entry));
-        if self.open.len() + tasks.iter().filter(is_new).count() > MOST {
+        if self.open.len() + tasks.iter().filter(|task| !self.awaits(task)).count() > MOST {
             return Err(too_many());
         }
         let mut set = Set { token: token.to_string(), ..Set::default() };
@@ -148,6 +147,10 @@ impl Kills {
         self.sets.push(set);
         lines.extend(self.sums());
         Ok(lines.join("\n"))
+    }
+
+    fn awaits(&self, entry: &Arc<Entry>) -> bool {
+        self.open.iter().any(|victim| Arc::ptr_eq(&victim.entry, entry))
     }
 
     fn follow(&mut self, entry: &Arc<Entry>, kill: Arc<Kill>, set: Option<&str>, overdue_at: Instant) {

@@ -122,7 +122,9 @@ fn a_table_that_is_older_than_an_outcome_is_made_again() {
     client.goes_on(SECOND);
     client.dialogue.on_kill_ended(&kill, client.now);
     client.dialogue.on_made(id, Made::Frame(old), client.now);
+    assert!(!client.dialogue.hears(), "no outcome makes it old again");
     client.makes_frame("nothing\n");
+    assert!(client.dialogue.hears());
     assert_eq!(client.said(), "a ended by itself before the kill reached it\n\nnothing\n");
 }
 
@@ -183,6 +185,39 @@ fn a_client_without_a_role_has_ten_seconds_and_a_token_opens() {
     assert_eq!(client.said(), "you may see\n");
     client.makes_frame("one\n");
     assert_eq!(client.said(), "one\n", "no frame before what was said");
+}
+
+#[test]
+fn a_token_that_comes_too_late_opens_nothing() {
+    let mut access = Access::default();
+    access.tokens.see = Some(TokenSource::Text("look".to_string()));
+    let mut client = Client::new(None, access, Vec::new());
+    client.types("auth look");
+    let (id, _) = client.dialogue.next_job(client.now).expect("a job");
+    client.goes_on(TOKEN_WITHIN);
+    client.dialogue.on_made(id, Made::Auth(AuthResult::Right(Role::See)), client.now);
+    assert_eq!(client.said(), format!("{TOKEN_FIRST}\nno token within 10 s: closed\n"));
+    assert!(client.dialogue.is_over());
+}
+
+#[test]
+fn lines_that_follow_stay_on_their_row_of_the_screen_and_leave_a_frozen_table_frozen() {
+    let log = PortCommand::new("log", |_: Invocation| async { Ok("") });
+    let mut client = Client::new(Some(Role::Kill), Access::default(), vec![log]);
+    client.makes_frame("one\n");
+    for line in ["top", "", "log"] {
+        if line.is_empty() {
+            client.makes_frame("one\n");
+        }
+        client.types(line);
+    }
+    let (id, _) = client.dialogue.next_job(client.now).expect("a job");
+    client.dialogue.on_made(id, Made::Called(Called::Lines), client.now);
+    client.said();
+    client.dialogue.on_followed(Some("a\nb".to_string()), client.now);
+    assert!(client.dialogue.is_following() && client.said().contains("\x1b[2;1H\x1b[Kb\x1b8"));
+    client.dialogue.on_followed(None, client.now);
+    assert_eq!(client.dialogue.wake_at(client.now), Some(client.now + FROZEN));
 }
 
 #[test]
