@@ -53,7 +53,7 @@ where
     let (reader, mut writer) = tokio::io::split(stream);
     let mut input = FramedRead::new(reader, LineDecoder::default());
     let mut dialogue = Dialogue::new(Arc::clone(&service), admitted, Instant::now());
-    let mut jobs: Vec<(JobId, Doing)> = Vec::new();
+    let mut jobs: Vec<(JobId, RunningJob)> = Vec::new();
     let mut outcomes = FuturesUnordered::new();
     let mut followed: Option<Followed> = None;
     loop {
@@ -70,7 +70,8 @@ where
         if dialogue.is_over() {
             break;
         }
-        let (reads, hears, follows) = (dialogue.reads(now), dialogue.hears(), dialogue.follows());
+        let (wants_line, wants_outcomes, wants_followed) =
+            (dialogue.wants_line(now), dialogue.wants_outcomes(), dialogue.wants_followed());
         let (wake_at, patience_ends) = (dialogue.wake_at(now), dialogue.out.patience_ends());
         let unsent = dialogue.out.next().cloned();
         tokio::select! {
@@ -78,13 +79,13 @@ where
             sent = send(&mut writer, unsent.as_ref(), patience_ends), if unsent.is_some() => {
                 dialogue.out.sent(sent?, Instant::now());
             }
-            Some(kill) = outcomes.next(), if hears => dialogue.on_kill_ended(&kill, Instant::now()),
+            Some(kill) = outcomes.next(), if wants_outcomes => dialogue.on_kill_ended(&kill, Instant::now()),
             (id, (made, lines)) = first(&mut jobs) => {
                 followed = lines;
                 dialogue.on_made(id, made, Instant::now());
             }
-            line = next_line(&mut followed), if follows => dialogue.on_followed(line, Instant::now()),
-            line = input.next(), if reads => match line {
+            line = next_line(&mut followed), if wants_followed => dialogue.on_followed(line, Instant::now()),
+            line = input.next(), if wants_line => match line {
                 Some(line) => dialogue.on_line(line?, Instant::now()),
                 None => dialogue.on_end_of_input(Instant::now()),
             },
@@ -95,10 +96,10 @@ where
 }
 
 /// A job. It may leave lines that the session follows.
-type Doing = BoxFuture<'static, (Made, Option<Followed>)>;
+type RunningJob = BoxFuture<'static, (Made, Option<Followed>)>;
 
 /// Begins what the dialogue wants to have done.
-fn begin(job: Job, service: &Arc<Service>, client: Client) -> Doing {
+fn begin(job: Job, service: &Arc<Service>, client: Client) -> RunningJob {
     let plain = |made| (made, None);
     match job {
         Job::Frame(view, wish) => {
@@ -120,7 +121,7 @@ fn begin(job: Job, service: &Arc<Service>, client: Client) -> Doing {
 }
 
 /// The first job that is done.
-async fn first(jobs: &mut Vec<(JobId, Doing)>) -> (JobId, (Made, Option<Followed>)) {
+async fn first(jobs: &mut Vec<(JobId, RunningJob)>) -> (JobId, (Made, Option<Followed>)) {
     poll_fn(|cx| {
         for (at, (_, job)) in jobs.iter_mut().enumerate() {
             if let Poll::Ready(made) = job.poll_unpin(cx) {

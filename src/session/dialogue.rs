@@ -2,7 +2,7 @@
 //!
 //! Events come in: a [line](Dialogue::on_line), the end of the input, a [job](Dialogue::on_made) that is
 //! done, a kill that has ended, a [time](Dialogue::on_time). After each of them the dialogue is asked
-//! what it wants next: to [read](Dialogue::reads), to be [woken](Dialogue::wake_at), to have a
+//! what it wants next: to [read](Dialogue::wants_line), to be [woken](Dialogue::wake_at), to have a
 //! [job](Dialogue::next_job) done; and what it has to say is in its [outbox](Dialogue::out).
 //!
 //! Commands are executed one after the other. One whose answer has to be made is `pending` until the
@@ -52,10 +52,10 @@ const FAULTS: u32 = 10;
 /// After so long a client is told that a command of the program's own is still running.
 const STILL_RUNNING: Duration = Duration::from_secs(5);
 
-/// A client may send so many lines at once ..
+/// Lines are read at a limited rate (GCRA), because each of them costs: so many at once ..
 const BURST: u32 = 1000;
 
-/// .. and then one in so long: to read lines costs, too.
+/// .. and then one in so long.
 const LINE_EVERY: Duration = Duration::from_millis(5);
 
 const TOKEN_FIRST: &str = "this processlist wants a token: auth <token>";
@@ -87,14 +87,16 @@ pub(super) struct Dialogue {
     last_job: JobId,
     has_sent_a_frame: bool,
     has_read_a_line: bool,
-    /// When it would have sent its lines, had it sent one every [`LINE_EVERY`].
+    /// The theoretical arrival time of the rate limit: when it would have sent all its lines, had it sent
+    /// one every [`LINE_EVERY`].
     lines_until: Instant,
     /// Faulty lines in a row.
     faults: u32,
     wrong_tokens: u32,
 }
 
-/// What the client waits for when nothing happens.
+/// What comes next for the client if it types nothing. A variant that has its frame `making` forgets that
+/// job when the phase changes, and the session drops it.
 enum Phase {
     /// To show a token. Until then it is shown nothing.
     Locked { until: Instant },
@@ -130,6 +132,7 @@ enum PendingKind {
     },
 }
 
+/// There are at most two jobs at a time: that of the phase, a scheduled frame, and that of `pending`.
 pub(super) type JobId = u64;
 
 /// What is to be done elsewhere.
@@ -185,7 +188,7 @@ impl Dialogue {
     // What it wants next.
 
     /// Whether it wants the next line.
-    pub(super) fn reads(&self, now: Instant) -> bool {
+    pub(super) fn wants_line(&self, now: Instant) -> bool {
         self.may_read() && self.line_delay(now).is_zero()
     }
 
@@ -200,7 +203,7 @@ impl Dialogue {
     }
 
     /// Whether it wants to hear of kills that have ended.
-    pub(super) fn hears(&self) -> bool {
+    pub(super) fn wants_outcomes(&self) -> bool {
         let is_again = matches!(&self.pending, Some(Pending { kind: PendingKind::Frame { is_again: true }, .. }));
         self.out.has_room() && !is_again
     }
@@ -211,7 +214,7 @@ impl Dialogue {
     }
 
     /// Whether it wants the next of these lines.
-    pub(super) fn follows(&self) -> bool {
+    pub(super) fn wants_followed(&self) -> bool {
         self.is_following() && self.out.has_room()
     }
 
@@ -229,7 +232,7 @@ impl Dialogue {
             Some(Pending { kind: PendingKind::Call { still_running_at, .. }, .. }) => *still_running_at,
             _ => None,
         };
-        let kills = self.kills.wake_at().filter(|_| self.hears());
+        let kills = self.kills.wake_at().filter(|_| self.wants_outcomes());
         let line = Some(self.line_delay(now)).filter(|delay| self.may_read() && !delay.is_zero());
         let line = line.map(|delay| now + delay);
         [phase, call, self.sets.expire_at(), kills, line].into_iter().flatten().min()
@@ -310,7 +313,7 @@ impl Dialogue {
             let news = format!("{} is still running after {}s", escape::echo(verb), STILL_RUNNING.as_secs());
             self.tell_news(&news, now);
         }
-        if self.hears() {
+        if self.wants_outcomes() {
             for news in self.kills.on_time(now) {
                 self.tell_news(&news, now);
             }
@@ -499,6 +502,7 @@ impl Dialogue {
             Answer::View(view) => {
                 // Its width and its clearance may have changed since.
                 self.view = View { width: self.view.width, clearance: self.view.clearance, ..view };
+                // The table of it is the answer.
                 self.ask_for_frame();
             }
             Answer::Tasks { verb, table, tasks, total } => {
@@ -626,9 +630,9 @@ impl Dialogue {
                 self.ask_for_frame();
             }
             Action::Kill { name, message } => self.kill(&name, &message, now),
-            Action::DrawInPlace(size) => self.show_on(Some(Screen::new(size)), now),
-            Action::Scroll => self.show_on(None, now),
-            Action::ShowToken(token) => self.pend(Job::Auth(token), PendingKind::Answer),
+            Action::DrawInPlace(size) => self.set_screen(Some(Screen::new(size)), now),
+            Action::Scroll => self.set_screen(None, now),
+            Action::Authenticate(token) => self.pend(Job::Auth(token), PendingKind::Answer),
             Action::FreezeOrThaw if matches!(self.phase, Phase::Frozen { .. }) => {
                 self.stream(now);
                 self.ask_for_frame();
@@ -682,7 +686,7 @@ impl Dialogue {
     }
 
     /// Draws in place, or scrolls again.
-    fn show_on(&mut self, screen: Option<Screen>, now: Instant) {
+    fn set_screen(&mut self, screen: Option<Screen>, now: Instant) {
         self.view.width = screen.as_ref().map(Screen::width);
         if screen.is_some() || self.screen.is_some() {
             self.out.draw(screen::CLEAR, now);

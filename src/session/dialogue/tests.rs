@@ -24,14 +24,14 @@ impl Client {
     /// One that has its first frame.
     fn streaming() -> Self {
         let mut client = Client::new(Some(Role::Kill), Access::default(), Vec::new());
-        assert!(!client.dialogue.reads(client.now), "the first frame comes before the first command");
+        assert!(!client.dialogue.wants_line(client.now), "the first frame comes before the first command");
         client.makes_frame("one\n");
         assert_eq!(client.said(), "one\n");
         client
     }
 
     fn types(&mut self, line: &str) {
-        assert!(self.dialogue.reads(self.now), "{line}");
+        assert!(self.dialogue.wants_line(self.now), "{line}");
         self.dialogue.on_line(Line::Text(line.to_string()), self.now);
     }
 
@@ -99,12 +99,12 @@ fn work_that_is_due_is_begun_and_not_waited_for() {
 fn no_line_is_read_before_the_answer_is_there() {
     let mut client = Client::streaming();
     client.types("where id=a");
-    assert!(!client.dialogue.reads(client.now));
+    assert!(!client.dialogue.wants_line(client.now));
     let view = View::new(7, Role::clearance(Some(Role::Kill)));
     client.answers(Answer::View(view));
-    assert!(!client.dialogue.reads(client.now), "the table of it is part of the answer");
+    assert!(!client.dialogue.wants_line(client.now), "the table of it is part of the answer");
     assert_eq!(client.makes_frame("two\n").0.limit, 7);
-    assert!(client.dialogue.reads(client.now));
+    assert!(client.dialogue.wants_line(client.now));
     assert_eq!(client.said(), "\ntwo\n");
 }
 
@@ -122,9 +122,9 @@ fn a_table_that_is_older_than_an_outcome_is_made_again() {
     client.goes_on(SECOND);
     client.dialogue.on_kill_ended(&kill, client.now);
     client.dialogue.on_made(id, Made::Frame(old), client.now);
-    assert!(!client.dialogue.hears(), "no outcome makes it old again");
+    assert!(!client.dialogue.wants_outcomes(), "no outcome makes it old again");
     client.makes_frame("nothing\n");
-    assert!(client.dialogue.hears());
+    assert!(client.dialogue.wants_outcomes());
     assert_eq!(client.said(), "a ended by itself before the kill reached it\n\nnothing\n");
 }
 
@@ -154,12 +154,12 @@ fn the_end_of_input_waits_for_outcomes_and_for_the_first_table() {
     let mut client = Client::new(Some(Role::Kill), Access::default(), Vec::new());
     let (late, _) = client.dialogue.next_job(client.now).expect("the first frame");
     client.goes_on(SECOND);
-    assert!(client.dialogue.reads(client.now) && client.dialogue.awaits(late));
+    assert!(client.dialogue.wants_line(client.now) && client.dialogue.awaits(late));
     let task = client.list.start("a");
     client.types("kill a");
     client.dialogue.on_end_of_input(client.now);
     client.makes_frame("one\n");
-    assert!(!client.dialogue.reads(client.now) && !client.dialogue.is_over());
+    assert!(!client.dialogue.wants_line(client.now) && !client.dialogue.is_over());
     client.goes_on(5 * SECOND);
     let said = client.said();
     assert!(said.starts_with("killing a in \"init\"") && said.contains("\none\n"), "{said}");
@@ -228,7 +228,7 @@ fn a_command_of_the_program_is_pending_while_frames_go_on() {
     client.said();
     client.types("drain now");
     let (id, job) = client.dialogue.next_job(client.now).expect("a job");
-    assert!(matches!(job, Job::Call(call) if call.args == "now") && !client.dialogue.reads(client.now));
+    assert!(matches!(job, Job::Call(call) if call.args == "now") && !client.dialogue.wants_line(client.now));
     client.goes_on(3 * SECOND);
     client.makes_frame("two\n");
     assert_eq!(client.said(), "\ntwo\n");
@@ -236,7 +236,7 @@ fn a_command_of_the_program_is_pending_while_frames_go_on() {
     assert_eq!(client.said(), "drain is still running after 5s\n");
     client.dialogue.on_made(id, Made::Called(Called::Text("drained\n\n\x1b[2J".to_string())), client.now);
     assert_eq!(client.said(), "drained\n-\n\\x1b[2J\n");
-    assert!(client.dialogue.reads(client.now));
+    assert!(client.dialogue.wants_line(client.now));
 }
 
 #[test]
@@ -246,11 +246,11 @@ fn a_client_that_sends_lines_all_the_time_is_read_no_faster_than_one_in_5_ms() {
         client.types("kill nobody");
         client.said();
     }
-    assert!(!client.dialogue.reads(client.now));
+    assert!(!client.dialogue.wants_line(client.now));
     assert_eq!(client.dialogue.wake_at(client.now), Some(client.now + LINE_EVERY));
     client.goes_on(LINE_EVERY);
     client.types("kill nobody");
-    assert!(!client.dialogue.reads(client.now));
+    assert!(!client.dialogue.wants_line(client.now));
 }
 
 #[test]
@@ -259,5 +259,5 @@ fn what_could_not_be_made_is_said_and_the_session_goes_on() {
     client.types("json");
     let (id, _) = client.dialogue.next_job(client.now).expect("a job");
     client.dialogue.on_made(id, Made::Failed, client.now);
-    assert!(client.said().starts_with("internal error") && client.dialogue.reads(client.now));
+    assert!(client.said().starts_with("internal error") && client.dialogue.wants_line(client.now));
 }
