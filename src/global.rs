@@ -51,7 +51,7 @@ pub fn set_status(id: &str, status: impl Into<Cow<'static, str>>) {
 ///
 /// # Errors
 ///
-/// As there.
+/// Those of that method.
 #[track_caller]
 pub fn try_status(id: &str, status: impl Into<Cow<'static, str>>) -> Result<(), Killed> {
     global().try_status(id, status)
@@ -61,7 +61,7 @@ pub fn try_status(id: &str, status: impl Into<Cow<'static, str>>) -> Result<(), 
 ///
 /// # Errors
 ///
-/// As there.
+/// Those of that method.
 #[track_caller]
 pub fn check(id: &str) -> Result<(), Killed> {
     global().check(id)
@@ -76,7 +76,7 @@ pub fn done(id: &str) -> Option<Proc> {
 ///
 /// # Errors
 ///
-/// As there.
+/// Those of that method.
 pub fn kill(id: &str, message: impl Into<String>) -> Result<(), KillError> {
     global().kill(id, message)
 }
@@ -85,7 +85,7 @@ pub fn kill(id: &str, message: impl Into<String>) -> Result<(), KillError> {
 ///
 /// # Errors
 ///
-/// As there.
+/// Those of that method.
 pub fn request_kill(id: &str, message: impl Into<String>) -> Result<PendingKill, KillError> {
     global().request_kill(id, message)
 }
@@ -99,7 +99,7 @@ pub fn contents() -> String {
 ///
 /// # Errors
 ///
-/// As there.
+/// Those of that method.
 pub fn spawn(addr: impl Into<Address>) -> io::Result<SocketAddr> {
     global().spawn(addr)
 }
@@ -108,7 +108,7 @@ pub fn spawn(addr: impl Into<Address>) -> io::Result<SocketAddr> {
 ///
 /// # Errors
 ///
-/// As there.
+/// Those of that method.
 pub async fn listen_and_serve(addr: impl Into<Address>) -> io::Result<Infallible> {
     global().listen_and_serve(addr).await
 }

@@ -338,8 +338,8 @@ impl Stripe {
         self.secrets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes `name` the name of a secret. Past the [`NAMES`]th it is not
-    /// remembered; the values are hidden all the same.
+    /// Remembers that columns of this name hold secrets, for [`NAMES`] names. The values are hidden either
+    /// way.
     pub(crate) fn register_secret(&self, name: &str) {
         let mut secrets = self.secrets();
         if secrets.len() < NAMES && !secrets.contains(name) {

@@ -77,7 +77,7 @@ impl ProcList {
     ///
     /// # Errors
     ///
-    /// As there.
+    /// Those of `request_kill`.
     ///
     /// ```
     /// let list = pm::ProcList::new();

@@ -272,7 +272,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// As there.
+    /// Those of [`bind`](Self::bind), or the thread cannot be made.
     pub fn spawn(self, addr: impl Into<Address>) -> io::Result<SocketAddr> {
         let addr = addr.into();
         let bind = async move {
