@@ -17,8 +17,7 @@ use crate::proc::Proc;
 ///
 /// It is listed in `help`, answers like the built-in ones, and what it prints is escaped like
 /// everything else. One runs at a time in a session. After 5 s the client is told that it is still
-/// running. When the client leaves, its future is dropped: that is noticed when something is sent to the
-/// client, a frame for instance.
+/// running. When the client leaves, its future is dropped: 5 s after the end of its input at the latest.
 ///
 /// # Examples
 ///
@@ -155,7 +154,7 @@ impl PortCommand {
         if is_word && !is_taken {
             return Ok(());
         }
-        let why = if is_taken { "there is one already" } else { "its name must be one word of printable ASCII" };
+        let why = if is_word { "the name is taken" } else { "its name must be one word of printable ASCII" };
         let what = format!("the command {} cannot be added: {why}", crate::escape::quoted(name));
         Err(io::Error::new(io::ErrorKind::InvalidInput, what))
     }

@@ -109,7 +109,7 @@ impl Task {
     /// ```
     #[track_caller]
     pub fn scope<F: Future>(self, future: F) -> Scope<F> {
-        Scope { run: self.run(future), task: Some(self) }
+        Scope { run: self.run(future), task: Some(self), is_begun: false }
     }
 }
 
@@ -121,6 +121,16 @@ pin_project! {
         run: Run<F>,
         // Dropped after the future.
         task: Option<Task>,
+        is_begun: bool,
+    }
+
+    impl<F> PinnedDrop for Scope<F> {
+        fn drop(this: Pin<&mut Self>) {
+            // Work that was never begun did not end by itself either.
+            if !this.is_begun && let Some(task) = &this.task {
+                task.entry.abandon();
+            }
+        }
     }
 }
 
@@ -129,6 +139,7 @@ impl<F: Future> Future for Scope<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        *this.is_begun = true;
         let result = ready!(this.run.poll(cx));
         drop(this.task.take());
         Poll::Ready(result)
@@ -219,7 +230,11 @@ impl<F: Future> Run<F> {
                 let _caught = catch(|| killed.dropping(|| drop(output)));
                 Err(killed)
             }
-            (result, _) => result,
+            (result, _) => {
+                // A `run` inside it that was dropped gave up a part of the work only.
+                entry.goes_on();
+                result
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ mod sets;
 
 use std::future::{pending, poll_fn};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -31,7 +32,7 @@ use crate::pending_kill::WaitOutcome;
 use crate::render::Client;
 use call::Followed;
 use dialogue::{Dialogue, Job, JobId, Made};
-use line::LineDecoder;
+use line::{Line, LineDecoder};
 use service::Present;
 pub(crate) use service::Service;
 
@@ -56,6 +57,8 @@ where
     let mut jobs: Vec<(JobId, RunningJob)> = Vec::new();
     let mut outcomes = FuturesUnordered::new();
     let mut followed: Option<Followed> = None;
+    // While a command of the program's own runs, one line is read ahead: so the end of the client is noticed.
+    let mut ahead: Option<Line> = None;
     loop {
         let now = Instant::now();
         dialogue.on_time(now);
@@ -64,14 +67,22 @@ where
         }
         jobs.retain(|(id, _)| dialogue.awaits(*id));
         outcomes.extend(dialogue.kills.take_new().into_iter().map(outcome));
-        if !dialogue.is_following() {
-            followed = None;
+        if !dialogue.is_following()
+            && let Some(lines) = followed.take()
+        {
+            // Its destructor is the program's.
+            _ = catch_unwind(AssertUnwindSafe(|| drop(lines)));
         }
         if dialogue.is_over() {
             break;
         }
         let (wants_line, wants_outcomes, wants_followed) =
             (dialogue.wants_line(now), dialogue.wants_outcomes(), dialogue.wants_followed());
+        if wants_line && let Some(line) = ahead.take() {
+            dialogue.on_line(line, now);
+            continue;
+        }
+        let is_calling = dialogue.is_calling();
         let (wake_at, patience_ends) = (dialogue.wake_at(now), dialogue.out.patience_ends());
         let unsent = dialogue.out.next().cloned();
         tokio::select! {
@@ -84,11 +95,13 @@ where
                 followed = lines;
                 dialogue.on_made(id, made, Instant::now());
             }
-            line = next_line(&mut followed), if wants_followed => dialogue.on_followed(line, Instant::now()),
-            line = input.next(), if wants_line => match line {
-                Some(line) => dialogue.on_line(line?, Instant::now()),
+            // Before the lines that follow, which may be ready all the time.
+            line = input.next(), if wants_line || (is_calling && ahead.is_none()) => match line {
+                Some(line) if wants_line => dialogue.on_line(line?, Instant::now()),
+                Some(line) => ahead = Some(line?),
                 None => dialogue.on_end_of_input(Instant::now()),
             },
+            line = next_line(&mut followed), if wants_followed => dialogue.on_followed(line, Instant::now()),
             Some(()) = OptionFuture::from(wake_at.map(time::sleep_until)) => {}
         }
     }

@@ -137,7 +137,7 @@ fn one_for_rows_is_called_for_a_task_or_for_those_that_were_shown() {
         format!("no such set '{token}': kill where <expression> shows one, for 60 s")
     );
     assert_eq!(client.asks(&format!("hurry {token} now")), "a: /a");
-    assert_eq!(client.line(), "b: no");
+    assert_eq!((client.line(), client.line()), ("b: no".to_string(), "1 of 2 done".to_string()));
     let calls: Vec<_> = called.lock().unwrap().iter().map(|(id, args)| format!("{id} {args}")).collect();
     assert_eq!(calls, ["a very  much", "a now", "b now"]);
     assert!(client.asks(&format!("hurry {token}")).starts_with("no such set"));
@@ -201,13 +201,13 @@ fn it_is_dropped_when_its_client_is_gone() {
 
 #[test]
 fn a_name_that_is_taken_or_cannot_be_typed_is_refused_at_bind() {
-    for name in ["kill", "LIST", "exit", "", "two words", "caf\u{e9}"] {
+    for name in ["kill", "LIST", "exit", "", "two words", "caf\u{e9}", "GET", "@a", "Host:"] {
         let error =
             ProcList::new().server().command(PortCommand::new(name, |_| async { Ok(()) })).spawn(":0").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{name}");
     }
     let error = ProcList::new().server().command(echo()).command(echo()).spawn(":0").unwrap_err();
-    assert_eq!(error.to_string(), r#"the command "echo" cannot be added: there is one already"#);
+    assert_eq!(error.to_string(), r#"the command "echo" cannot be added: the name is taken"#);
 }
 
 #[test]
@@ -222,4 +222,64 @@ fn a_kill_of_the_program_is_in_the_audit_and_needs_no_runtime() {
     let record = Client::connect(serve(&list, [])).asks("audit");
     assert!(record.contains("Z by the program: job7 \"deadline of 2s\": killed after 0."), "{record}");
     assert!(record.ends_with("s: rolled back"), "{record}");
+}
+
+/// An error that cannot be told, and a stream that ends badly.
+struct Bad;
+
+impl std::fmt::Display for Bad {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::panic::resume_unwind(Box::new("a bug"))
+    }
+}
+
+impl std::fmt::Debug for Bad {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        Ok(())
+    }
+}
+
+impl std::error::Error for Bad {}
+
+impl Drop for Bad {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            std::panic::resume_unwind(Box::new("a bug"));
+        }
+    }
+}
+
+#[test]
+fn nothing_of_a_command_ends_the_session_and_lines_without_end_can_be_stopped() {
+    let list = ProcList::new();
+    let bad_error = PortCommand::new("error", |_| async { Err::<(), _>(Box::new(Bad).into()) });
+    let bad_stream = PortCommand::new("stream", |_| async {
+        let line = |n: u64| if n == 2 { std::panic::resume_unwind(Box::new("a bug")) } else { n.to_string() };
+        Ok(Reply::lines(stream::iter(0..5).map(line)))
+    });
+    let endless = PortCommand::new("endless", |_| async {
+        let bad = Bad;
+        Ok(Reply::lines(stream::iter(0_u64..).map(move |n| {
+            let _kept = &bad;
+            n.to_string()
+        })))
+    });
+    let touch = PortCommand::new("touch", |_| async { Ok("one\ntwo") }).role(Role::Kill).on_rows();
+    let _tasks = ["a\nb", "c"].map(|id| list.start(id));
+    let mut client = Client::connect(serve(&list, [bad_error, bad_stream, endless, touch]));
+    assert_eq!(client.asks("error"), "error panicked");
+    assert_eq!(client.asks("stream"), "0");
+    assert_eq!((client.line(), client.line()), ("1".to_string(), "stream panicked".to_string()));
+    client.types("endless\n");
+    client.up_to("100");
+    client.types("kill nobody\n");
+    while client.line() != "no such process 'nobody'" {}
+    client.types("touch where time>=0\n");
+    let next = client.up_to("touch @");
+    client.types(&format!("touch {} x\n", next.split(' ').nth(1).unwrap()));
+    client.up_to(r"a\nb: one");
+    assert_eq!(client.line(), r"a\nb: two");
+    client.up_to("2 of 2 done");
+    client.types("audit\n");
+    client.up_to(r#""touch a\\nb x": ended"#);
 }

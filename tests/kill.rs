@@ -913,3 +913,22 @@ fn futures_can_be_held_in_a_struct_without_a_box() {
     is_sent::<(Task, pm::Handle, pm::PendingKill, pm::Ending, pm::Killed, pm::PortCommand, pm::Server)>();
     waits::<(WaitKilled, WaitEnded, WaitOutcome)>();
 }
+
+#[tokio::test]
+async fn only_work_that_was_given_up_is_abandoned() {
+    let list = ProcList::new();
+    list.keep_done(8);
+    let task = list.start("never begun");
+    let handle = task.handle();
+    drop(task.scope(pending::<()>()));
+    assert!(handle.is_ended());
+    let task = list.start("a part");
+    let inner = task.handle();
+    task.run(async {
+        let mut part = Box::pin(inner.run(pending::<()>()));
+        assert!(futures_util::poll!(&mut part).is_pending());
+    })
+    .await
+    .unwrap();
+    assert_eq!(list.get("a part").unwrap().note, None);
+}

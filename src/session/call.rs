@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use futures_util::FutureExt;
 use futures_util::stream::{BoxStream, Stream, StreamExt};
-use futures_util::{FutureExt, TryFutureExt};
 
 use crate::access::Role;
 use crate::audit;
@@ -36,25 +36,38 @@ pub(super) enum Called {
     Panicked,
 }
 
+impl Called {
+    fn outcome(&self) -> &'static str {
+        match self {
+            Called::Text(_) | Called::Lines => "ended",
+            Called::Error(_) => "failed",
+            Called::Panicked => "panicked",
+        }
+    }
+}
+
 impl Call {
     /// # Cancel safety
     ///
     /// The audit says of a call that is dropped that it was stopped.
     pub(super) async fn run(self) -> (Called, Option<Followed>) {
-        let record = Record::new(&self);
-        let result = match &self.tasks {
-            None => self.one(None).await,
-            Some(tasks) if tasks.len() == 1 => self.one(Some(&tasks[0])).await,
-            Some(tasks) => self.each(tasks).await.map(Reply::from),
+        let task = match self.tasks.as_deref() {
+            None => None,
+            Some([task]) => Some(task),
+            Some(tasks) => return (Called::Text(self.each(tasks).await), None),
         };
-        match result {
-            Ok(Reply(Body::Lines(lines))) => (Called::Lines, Some(Followed { lines, record })),
+        let record = Record::new(&self, task);
+        match self.one(task).await {
+            Ok(Reply(Body::Lines(lines))) => {
+                let verb = self.command.name;
+                (Called::Lines, Some(Followed { lines, record, verb, has_panicked: false }))
+            }
             Ok(Reply(Body::Text(text))) => {
                 record.ended("ended");
                 (Called::Text(text), None)
             }
             Err(called) => {
-                record.ended(if matches!(called, Called::Panicked) { "panicked" } else { "failed" });
+                record.ended(called.outcome());
                 (called, None)
             }
         }
@@ -72,24 +85,29 @@ impl Call {
         }
         let (args, peer) = (self.args.clone(), Peer::clone(&self.peer));
         let invocation = Invocation { args, peer, role: self.role, task: proc };
-        let called = AssertUnwindSafe(async { self.command.call(invocation).await }).catch_unwind();
-        let called = called.map_err(|_payload| Called::Panicked).await?;
-        called.map_err(|error| Called::Error(error.to_string()))
+        // The error is the program's too.
+        let call = async { self.command.call(invocation).await.map_err(|error| Called::Error(error.to_string())) };
+        AssertUnwindSafe(call).catch_unwind().await.unwrap_or(Err(Called::Panicked))
     }
 
     /// Calls it for each of these, one after the other.
-    async fn each(&self, tasks: &[Arc<Entry>]) -> Result<String, Called> {
-        let mut lines = Vec::new();
+    async fn each(&self, tasks: &[Arc<Entry>]) -> String {
+        let (mut lines, mut done) = (Vec::new(), 0);
         for task in tasks {
-            let told = match self.one(Some(task)).await {
+            let record = Record::new(self, Some(task));
+            let result = self.one(Some(task)).await;
+            record.ended(result.as_ref().map_or_else(Called::outcome, |_| "ended"));
+            done += usize::from(result.is_ok());
+            let told = match result {
                 Ok(Reply(Body::Text(text))) => text,
                 Ok(Reply(Body::Lines(_))) => "it answers with lines that follow: call it for one task".to_string(),
                 Err(Called::Error(error)) => error,
                 Err(_) => "panicked".to_string(),
             };
-            lines.push(format!("{}: {told}", task.id()));
+            lines.extend(told.lines().map(|line| format!("{}: {line}", escape::id(task.id()))));
         }
-        Ok(lines.join("\n"))
+        lines.push(format!("{done} of {} done", tasks.len()));
+        lines.join("\n")
     }
 }
 
@@ -97,6 +115,8 @@ impl Call {
 pub(super) struct Followed {
     lines: BoxStream<'static, String>,
     record: Record,
+    verb: String,
+    has_panicked: bool,
 }
 
 impl Stream for Followed {
@@ -104,6 +124,9 @@ impl Stream for Followed {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<String>> {
         let this = &mut *self;
+        if this.has_panicked {
+            return Poll::Ready(None);
+        }
         match std::panic::catch_unwind(AssertUnwindSafe(|| this.lines.poll_next_unpin(cx))) {
             Ok(Poll::Ready(None)) => {
                 this.record.ended("ended");
@@ -112,7 +135,8 @@ impl Stream for Followed {
             Ok(poll) => poll,
             Err(_panic) => {
                 this.record.ended("panicked");
-                Poll::Ready(None)
+                this.has_panicked = true;
+                Poll::Ready(Some(format!("{} panicked", this.verb)))
             }
         }
     }
@@ -122,8 +146,9 @@ impl Stream for Followed {
 struct Record(Option<Arc<audit::Call>>);
 
 impl Record {
-    fn new(call: &Call) -> Self {
-        let line = || format!("{} {}", call.command.name, call.args).trim_end().to_string();
+    fn new(call: &Call, task: Option<&Arc<Entry>>) -> Self {
+        let id = task.map_or_else(String::new, |task| format!("{} ", escape::id(task.id())));
+        let line = || format!("{} {id}{}", call.command.name, call.args).trim_end().to_string();
         let is_kept = call.command.role == Role::Kill;
         Record(is_kept.then(|| call.list.audit().called(&call.peer, line())))
     }

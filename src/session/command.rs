@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::access::Role;
 use crate::duration;
 use crate::escape;
-use crate::session::line::word;
+use crate::session::line::{Line, word};
 use crate::session::question::Question;
 use crate::session::screen::Size;
 
@@ -154,9 +154,9 @@ pub(super) fn find(line: &str) -> Option<(&'static Command, &str)> {
     })
 }
 
-/// Whether a server has a command of this name already.
+/// Whether this name means something else already.
 pub(crate) fn is_taken(name: &str) -> bool {
-    find(name).is_some()
+    find(name).is_some() || name.starts_with('@') || Line::Text(name.to_string()).is_http(true)
 }
 
 /// The lines of `help`.

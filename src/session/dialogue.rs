@@ -208,6 +208,12 @@ impl Dialogue {
         self.out.has_room() && !is_again
     }
 
+    /// Whether it waits for a command of the program's own, for a client that may say more.
+    pub(super) fn is_calling(&self) -> bool {
+        let is_call = matches!(&self.pending, Some(Pending { kind: PendingKind::Call { .. }, .. }));
+        is_call && !matches!(self.phase, Phase::Leaving { .. })
+    }
+
     /// Whether it follows the lines of a reply.
     pub(super) fn is_following(&self) -> bool {
         matches!(self.phase, Phase::Following { .. })
@@ -225,7 +231,10 @@ impl Dialogue {
             Phase::Streaming { next: at, making: None } | Phase::Frozen { until: at } => {
                 Some(at).filter(|_| self.wants_frames())
             }
-            Phase::Leaving { until } => Some(until).filter(|_| !self.kills.is_empty() && self.out.has_room()),
+            Phase::Leaving { until } => {
+                let is_call = matches!(&self.pending, Some(Pending { kind: PendingKind::Call { .. }, .. }));
+                Some(until).filter(|_| (!self.kills.is_empty() || is_call) && self.out.has_room())
+            }
             Phase::Streaming { .. } | Phase::Following { .. } => None,
         };
         let call = match &self.pending {
@@ -301,6 +310,8 @@ impl Dialogue {
             Phase::Opening { until, making } if until <= now => self.phase = Phase::Streaming { next: now, making },
             Phase::Frozen { until } if until <= now && self.wants_frames() => self.stream(now),
             Phase::Leaving { until } if until <= now && self.out.has_room() => {
+                // A table that was asked for is waited for, a command of the program's own is not.
+                self.pending.take_if(|pending| matches!(pending.kind, PendingKind::Call { .. }));
                 for news in self.kills.give_up(now) {
                     self.tell_news(&news, now);
                 }
@@ -361,7 +372,7 @@ impl Dialogue {
     /// The input has ended.
     pub(super) fn on_end_of_input(&mut self, now: Instant) {
         // Never nothing, with success.
-        if !self.has_sent_a_frame && self.role.is_some() {
+        if !self.has_sent_a_frame && self.role.is_some() && self.pending.is_none() {
             self.ask_for_frame();
         }
         self.leave(now);
@@ -561,6 +572,7 @@ impl Dialogue {
         let verb = if let PendingKind::Call { verb, .. } = kind { verb } else { String::new() };
         match called {
             Called::Text(text) => self.reply_lines(&text, now),
+            Called::Lines if matches!(self.phase, Phase::Leaving { .. }) => {}
             Called::Lines => {
                 let was_frozen = matches!(self.phase, Phase::Frozen { .. });
                 self.phase = Phase::Following { was_frozen };
