@@ -18,6 +18,7 @@
 //! but strings, no waker is cloned, woken or dropped, and no other lock is taken.
 
 mod end;
+mod home;
 mod snapshot;
 
 use std::borrow::Cow;
@@ -40,7 +41,9 @@ use crate::proc::Outcome;
 use crate::unwinding;
 use crate::value::Text;
 use crate::waiters::{Key, Waiters};
-pub(crate) use end::{Cause, End, Note};
+pub(crate) use end::{Cause, End, Guards, Note};
+use home::Home;
+pub(crate) use home::List;
 pub(crate) use snapshot::{Depth, EntryRef};
 
 /// A bit of [`Entry::signals`]: a kill has been accepted.
@@ -85,6 +88,11 @@ struct State {
     forbidden: bool,
     /// The futures that wait for the kill, or the end.
     waiters: Waiters,
+    home: Home,
+    /// How many guards it has, one of which may have been detached.
+    guards: u32,
+    /// A guard that was not the last was dropped while a panic unwinds.
+    has_panicked: bool,
     note: Note,
     /// The start by the wall clock, from the first snapshot on. Not read at the start, because a
     /// clock is half of what a start costs.
@@ -97,6 +105,8 @@ struct State {
 
 #[derive(Debug)]
 enum Life {
+    /// No task: what runs outside of any. It never ends.
+    Nobody,
     Running,
     Killing {
         kill: Arc<Kill>,
@@ -129,7 +139,16 @@ pub(crate) enum KillReply {
 }
 
 impl Entry {
-    pub(crate) fn new(id: Id<'_>, started: Instant, forbidden: bool) -> Self {
+    pub(crate) fn new(id: Id<'_>, started: Instant, forbidden: bool, list: Arc<dyn List>) -> Self {
+        Entry::with_life(id, started, forbidden, Life::Running, Home::Kept(list))
+    }
+
+    /// What stands for a task where there is none: it has no id, and its verbs do nothing.
+    pub(crate) fn nobody() -> Self {
+        Entry::with_life(Id { hash: 0, id: "" }, Instant::now(), false, Life::Nobody, Home::Gone)
+    }
+
+    fn with_life(id: Id<'_>, started: Instant, forbidden: bool, life: Life, home: Home) -> Self {
         Entry {
             id: CompactString::new(id.id),
             hash: id.hash,
@@ -140,9 +159,12 @@ impl Entry {
             state: Mutex::new(State {
                 history: History::new(),
                 columns: Columns::default(),
-                life: Life::Running,
+                life,
                 forbidden,
                 waiters: Waiters::default(),
+                home,
+                guards: 1,
+                has_panicked: false,
                 note: Note::None,
                 wall: None,
                 site: None,
@@ -153,12 +175,25 @@ impl Entry {
 
     /// Makes the entry of a task that is forgotten that of a new one, in its place: half a kilobyte
     /// that is neither allocated, moved nor freed.
-    pub(crate) fn reuse(&mut self, id: Id<'_>, started: Instant, forbidden: bool) {
+    pub(crate) fn reuse(&mut self, id: Id<'_>, started: Instant, forbidden: bool, list: Arc<dyn List>) {
         // Named one by one, so that a new field is not left as it was.
         let Entry { id: old_id, hash: old_hash, started: old_start, signals, has_past, started_unwinding, state } =
             self;
         let state = state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let State { life, columns, history, forbidden: was_forbidden, waiters, note, wall, site, truncations } = state;
+        let State {
+            life,
+            columns,
+            history,
+            forbidden: was_forbidden,
+            waiters,
+            home,
+            guards,
+            has_panicked,
+            note,
+            wall,
+            site,
+            truncations,
+        } = state;
         *old_id = CompactString::new(id.id);
         *old_hash = id.hash;
         *old_start = started;
@@ -170,6 +205,9 @@ impl Entry {
         history.reset();
         *was_forbidden = forbidden;
         *waiters = Waiters::default();
+        *home = Home::Kept(list);
+        *guards = 1;
+        *has_panicked = false;
         *note = Note::None;
         *wall = None;
         *site = None;
@@ -206,7 +244,7 @@ impl Entry {
     fn live(&self) -> Option<MutexGuard<'_, State>> {
         let state = self.lock();
         match state.life {
-            Life::Ended { .. } => None,
+            Life::Nobody | Life::Ended { .. } => None,
             Life::Running | Life::Killing { .. } => Some(state),
         }
     }
@@ -261,19 +299,38 @@ impl Entry {
         }
     }
 
+    /// One guard more. `None` if the task has ended: it comes back no more.
+    pub(crate) fn add_guard(&self) -> Option<()> {
+        let mut state = self.live()?;
+        self.clear_abandoned(&mut state);
+        state.guards += 1;
+        Some(())
+    }
+
+    /// One of its guards is not going to end it, so no guard does.
+    pub(crate) fn detach(&self) {
+        let held = self.lock().home.detach();
+        drop(held);
+    }
+
+    /// The list that it is in. `None` if it has left, or there is no such list any more.
+    pub(crate) fn list(&self) -> Option<Arc<dyn List>> {
+        self.lock().home.list()
+    }
+
     pub(crate) fn forbid_kill(&self) {
         self.lock().forbidden = true;
     }
 
     /// Requests that the task stop, and wakes it if it waits for that. `by` is `None` if the program
-    /// itself asks. Only [`ProcList::request`](crate::ProcList::request) calls it.
+    /// itself asks. Only [`Shared::request`](crate::list::Shared::request) calls it.
     pub(crate) fn kill(&self, message: String, by: Option<Arc<Peer>>) -> KillReply {
         let is_over = message.len() > limits::MESSAGE;
         let message = limits::cut(message.into(), limits::MESSAGE).into_owned();
         let id = self.id.to_string();
         let mut state = self.lock();
         match &state.life {
-            Life::Ended { .. } => return KillReply::Ended,
+            Life::Nobody | Life::Ended { .. } => return KillReply::Ended,
             Life::Killing { kill, .. } => return KillReply::Already(Arc::clone(kill)),
             Life::Running if state.forbidden => return KillReply::Forbidden,
             Life::Running => {}
@@ -335,7 +392,7 @@ impl Entry {
                 Some(Killed::new(Arc::clone(kill), status, location))
             }
             Life::Ended { kill: Some(kill), .. } => Some(Killed::new(Arc::clone(kill), status, location)),
-            Life::Running | Life::Ended { kill: None, .. } => None,
+            Life::Nobody | Life::Running | Life::Ended { kill: None, .. } => None,
         }
     }
 
@@ -430,7 +487,7 @@ impl Life {
     fn kill(&self) -> Option<&Arc<Kill>> {
         match self {
             Life::Killing { kill, .. } | Life::Ended { kill: Some(kill), .. } => Some(kill),
-            Life::Running | Life::Ended { kill: None, .. } => None,
+            Life::Nobody | Life::Running | Life::Ended { kill: None, .. } => None,
         }
     }
 

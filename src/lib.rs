@@ -76,9 +76,11 @@
 
 mod access;
 mod audit;
+mod blocking;
 mod buffer;
 mod clock;
 mod columns;
+mod current;
 mod duration;
 mod entry;
 mod escape;
@@ -115,6 +117,7 @@ mod wait;
 mod waiters;
 
 pub use access::Role;
+pub use current::{current, try_current};
 pub use global::{
     check, contents, done, global, kill, listen_and_serve, request_kill, set_cols, set_status, spawn, start,
     start_numbered, status, try_status,
@@ -135,6 +138,7 @@ pub use unwinding::catch;
 
 /// The futures that this crate returns, by name: for a struct that holds one.
 pub mod future {
+    pub use crate::blocking::SpawnBlocking;
     pub use crate::pending_kill::WaitOutcome;
     pub use crate::run::{Run, Scope};
     pub use crate::wait::{WaitEnded, WaitKilled};

@@ -17,7 +17,7 @@ use dashmap::DashMap;
 
 use crate::audit::Audit;
 use crate::clock::Tick;
-use crate::entry::{Cause, Entry, EntryRef, Id};
+use crate::entry::{End, Entry, EntryRef, Id, KillReply, List};
 use crate::escape;
 use crate::finished::Finished;
 use crate::key::{ById, IdentityHasher, Named};
@@ -203,7 +203,10 @@ impl ProcList {
     pub(crate) fn insert(&self, id: &str) -> Arc<Entry> {
         let started = Instant::now();
         let forbidden = self.shared.forbid_kill.load(Ordering::Relaxed);
-        let enter = |id: &str| self.shared.enter(spare::entry(self.shared.key(id), started, forbidden));
+        let stripe = &self.stripes[stripe_index()];
+        let enter = |id: &str| {
+            self.shared.enter(spare::entry(self.shared.key(id), started, forbidden, Arc::clone(stripe) as _))
+        };
         if !id.is_empty()
             && id.len() <= ID
             && let Some(entry) = enter(id)
@@ -262,12 +265,13 @@ impl ProcList {
     }
 
     /// The stripe of the calling thread.
+    #[cfg(test)]
     pub(crate) fn stripe(&self) -> Arc<Stripe> {
         Arc::clone(&self.stripes[stripe_index()])
     }
 
     pub(crate) fn audit(&self) -> &Audit {
-        &self.shared.audit
+        self.shared.audit()
     }
 
     /// Whether tasks have set a column of this name as a secret.
@@ -316,6 +320,10 @@ impl ProcList {
 }
 
 impl Shared {
+    pub(crate) fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
     #[inline]
     fn key<'a>(&self, id: &'a str) -> Id<'a> {
         Id { hash: self.hasher.hash_one(id), id }
@@ -337,20 +345,11 @@ impl Stripe {
     fn secrets(&self) -> MutexGuard<'_, BTreeSet<CompactString>> {
         self.secrets.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// Remembers that columns of this name hold secrets, for [`NAMES`] names. The values are hidden either
-    /// way.
-    pub(crate) fn register_secret(&self, name: &str) {
-        let mut secrets = self.secrets();
-        if secrets.len() < NAMES && !secrets.contains(name) {
-            secrets.insert(name.into());
-        }
-    }
-
-    /// Ends a task and takes it off the list, unless that has been done. The one place where a task
-    /// leaves the list.
-    pub(crate) fn end(&self, entry: &Arc<Entry>, cause: Cause, note: Option<String>) -> bool {
-        let Some(end) = entry.end(cause, note) else { return false };
+impl List for Stripe {
+    /// The one place where a task leaves the list.
+    fn leave(&self, entry: &Arc<Entry>, end: End) {
         let key = Id { hash: entry.hash(), id: entry.id() };
         // Its id may be another task's by now only if this one left before.
         let removed = self.shared.running.remove_if(&key as &dyn Named, |found, ()| Arc::ptr_eq(&found.entry, entry));
@@ -366,7 +365,18 @@ impl Stripe {
                 self.shared.audit.kill_ended(&kill, &ending);
             }
         }
-        true
+    }
+
+    fn kill(&self, entry: &Entry, message: String) -> KillReply {
+        self.shared.request(entry, message, None)
+    }
+
+    /// For [`NAMES`] names. The values are hidden either way.
+    fn register_secret(&self, name: &str) {
+        let mut secrets = self.secrets();
+        if secrets.len() < NAMES && !secrets.contains(name) {
+            secrets.insert(name.into());
+        }
     }
 }
 
@@ -405,6 +415,7 @@ impl fmt::Debug for ProcList {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entry::{Cause, Guards};
 
     #[test]
     fn an_id_that_is_running_gets_a_suffix() {
@@ -453,7 +464,7 @@ mod tests {
         let mut outcome = std::pin::pin!(pending.outcome());
         let waker = Arc::clone(&length).into();
         assert!(outcome.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
-        list.stripe().end(&entry, Cause::Done, None);
+        entry.give_up(Guards::All, Cause::Done, None);
         assert_eq!(length.1.load(Ordering::Relaxed), 0);
     }
 

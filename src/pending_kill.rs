@@ -1,4 +1,4 @@
-//! PendingKill: a kill that was accepted. Adds `ProcList::{request_kill, kill, request}`.
+//! PendingKill: a kill that was accepted. Adds `ProcList::{request_kill, kill}`, `Handle::kill`.
 
 use std::fmt;
 use std::pin::Pin;
@@ -8,8 +8,9 @@ use std::task::{Context, Poll};
 use crate::entry::{Entry, KillReply};
 use crate::kill::{Ending, Kill};
 use crate::killed::KillError;
-use crate::list::ProcList;
+use crate::list::{ProcList, Shared};
 use crate::peer::Peer;
+use crate::task::Handle;
 use crate::waiters::Key;
 
 /// A kill that was accepted: tells what becomes of it.
@@ -64,13 +65,7 @@ impl ProcList {
     /// ```
     pub fn request_kill(&self, id: &str, message: impl Into<String>) -> Result<PendingKill, KillError> {
         let reply = self.find(id).map_or(KillReply::Ended, |entry| self.request(&entry, message.into(), None));
-        let id = || id.to_string();
-        match reply {
-            KillReply::Accepted(kill) => Ok(PendingKill { kill }),
-            KillReply::Already(kill) => Err(KillError::AlreadyKilled { id: id(), message: kill.message.clone() }),
-            KillReply::Forbidden => Err(KillError::Forbidden { id: id() }),
-            KillReply::Ended => Err(KillError::NoSuchProcess { id: id() }),
-        }
+        reply.accepted(id).map(|kill| PendingKill { kill })
     }
 
     /// [`request_kill`](Self::request_kill) for a program that does not ask what becomes of it.
@@ -94,6 +89,33 @@ impl ProcList {
         self.request_kill(id, message).map(drop)
     }
 
+    pub(crate) fn request(&self, entry: &Entry, message: String, by: Option<Arc<Peer>>) -> KillReply {
+        self.shared.request(entry, message, by)
+    }
+}
+
+impl Handle {
+    /// Kills the task from inside the program: [`ProcList::kill`] for code that has the handle and no list.
+    ///
+    /// # Errors
+    ///
+    /// [`NoSuchProcess`](KillError::NoSuchProcess) after its end, [`Forbidden`](KillError::Forbidden), or
+    /// [`AlreadyKilled`](KillError::AlreadyKilled): the first of several kills stands.
+    ///
+    /// ```
+    /// let list = pm::ProcList::new();
+    /// let task = list.start("req1");
+    /// task.kill("its budget is spent")?;
+    /// assert_eq!(task.check().unwrap_err().message(), "its budget is spent");
+    /// # Ok::<(), pm::KillError>(())
+    /// ```
+    pub fn kill(&self, message: impl Into<String>) -> Result<(), KillError> {
+        let reply = self.entry.list().map_or(KillReply::Ended, |list| list.kill(&self.entry, message.into()));
+        reply.accepted(self.id()).map(drop)
+    }
+}
+
+impl Shared {
     /// The one door for kills: all of them go through it, and into the audit. `by` is `None` if the
     /// program itself asks.
     pub(crate) fn request(&self, entry: &Entry, message: String, by: Option<Arc<Peer>>) -> KillReply {
@@ -102,6 +124,19 @@ impl ProcList {
             self.audit().kill_accepted(kill);
         }
         reply
+    }
+}
+
+impl KillReply {
+    /// The kill, or why there is none of the task known by `id`.
+    fn accepted(self, id: &str) -> Result<Arc<Kill>, KillError> {
+        let id = || id.to_string();
+        match self {
+            KillReply::Accepted(kill) => Ok(kill),
+            KillReply::Already(kill) => Err(KillError::AlreadyKilled { id: id(), message: kill.message.clone() }),
+            KillReply::Forbidden => Err(KillError::Forbidden { id: id() }),
+            KillReply::Ended => Err(KillError::NoSuchProcess { id: id() }),
+        }
     }
 }
 

@@ -3,11 +3,13 @@
 use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::thread;
 
 use pin_project_lite::pin_project;
 
+use crate::current;
 use crate::entry::{Awaited, Entry};
 use crate::killed::Killed;
 use crate::task::{Handle, Task};
@@ -76,7 +78,7 @@ impl Handle {
     /// ```
     #[track_caller]
     pub fn run<F: Future>(&self, future: F) -> Run<F> {
-        Run { waiting: Waiting::new(&self.entry), location: Location::caller(), is_parked: false, future: Some(future) }
+        Run { work: Work::new(&self.entry, Location::caller()), is_parked: false, future: Some(future) }
     }
 }
 
@@ -140,8 +142,9 @@ impl<F: Future> Future for Scope<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         *this.is_begun = true;
+        let ending = EndInUnwind(this.task);
         let result = ready!(this.run.poll(cx));
-        drop(this.task.take());
+        drop(ending.0.take());
         Poll::Ready(result)
     }
 }
@@ -156,8 +159,7 @@ pin_project! {
     /// The future of [`Handle::run`].
     #[must_use = "futures do nothing unless they are polled"]
     pub struct Run<F> {
-        waiting: Waiting,
-        location: &'static Location<'static>,
+        work: Work,
         // It has been polled and was not ready: dropping it gives up work.
         is_parked: bool,
         // None when it has returned.
@@ -171,14 +173,14 @@ pin_project! {
             if this.future.is_none() {
                 return;
             }
-            let entry = &this.waiting.entry;
+            let entry = this.work.entry();
             let is_abandoned = *this.is_parked && !thread::panicking() && unwinding::in_progress().is_none();
             // Before, because the guard may be inside; after, because destructors may report.
             if is_abandoned {
                 entry.abandon();
             }
             // A kill is caught whatever its task: none leaves a destructor.
-            let _caught = catch(|| this.future.set(None));
+            let _caught = catch(|| this.work.in_scope(|| this.future.set(None)));
             if is_abandoned {
                 entry.abandon();
             }
@@ -190,62 +192,118 @@ impl<F: Future> Future for Run<F> {
     type Output = Result<F::Output, Killed>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        unwinding::clear_mark();
         let mut this = self.as_mut().project();
         let Some(future) = this.future.as_mut().as_pin_mut() else {
             panic!("`run` polled after it returned");
         };
-        let entry = &this.waiting.entry;
-        entry.goes_on();
-        if let Some(killed) = entry.look_for_kill(this.location) {
-            return Poll::Ready(self.finish(Err(killed)));
-        }
+        // Not if it unwinds now.
         *this.is_parked = false;
-        match stop_own_kill(entry, || future.poll(cx)) {
-            Ok(Poll::Ready(output)) => return Poll::Ready(self.finish(Ok(output))),
-            Ok(Poll::Pending) => *this.is_parked = true,
-            Err(killed) => return Poll::Ready(self.finish(Err(killed))),
+        match this.work.poll(cx, |cx| future.poll(cx)) {
+            Poll::Ready(result) => Poll::Ready(self.finish(result)),
+            Poll::Pending => {
+                *this.is_parked = true;
+                Poll::Pending
+            }
         }
-        if this.waiting.poll(Awaited::Kill, cx).is_ready()
-            && let Some(killed) = this.waiting.entry.look_for_kill(this.location)
-        {
-            return Poll::Ready(self.finish(Err(killed)));
-        }
-        Poll::Pending
     }
 }
 
 impl<F: Future> Run<F> {
     /// Drops the future, whose destructors, and those of its output, may have kill points.
     fn finish(self: Pin<&mut Self>, result: Result<F::Output, Killed>) -> Result<F::Output, Killed> {
-        let mut this = self.project();
+        let this = self.project();
         *this.is_parked = false;
-        let entry = &this.waiting.entry;
+        let (work, mut future) = (this.work, this.future);
         let dropped = match &result {
-            Ok(_) => catch(|| this.future.set(None)),
-            Err(killed) => catch(|| killed.dropping(|| this.future.set(None))),
+            Ok(_) => catch(|| work.in_scope(|| future.set(None))),
+            Err(killed) => work.drop_killed(killed, || future.set(None)),
         };
         match (result, dropped) {
-            (Ok(output), Err(killed)) if entry.is_killed_by(&killed) => {
-                let _caught = catch(|| killed.dropping(|| drop(output)));
+            (Ok(output), Err(killed)) if work.entry().is_killed_by(&killed) => {
+                let _caught = work.drop_killed(&killed, || drop(output));
                 Err(killed)
             }
             (result, _) => {
                 // A `run` inside it that was dropped gave up a part of the work only.
-                entry.goes_on();
+                work.entry().goes_on();
                 result
             }
         }
     }
 }
 
-/// Calls `f`, and stops a kill of this task there. That of another task goes on.
-fn stop_own_kill<T>(entry: &Entry, f: impl FnOnce() -> T) -> Result<T, Killed> {
-    catch(f).map_err(|killed| if entry.is_killed_by(&killed) { killed } else { killed.resume_unwind() })
+/// What is polled as the work of a task, and ends with its kill.
+#[derive(Debug)]
+pub(crate) struct Work {
+    waiting: Waiting,
+    location: &'static Location<'static>,
+}
+
+impl Work {
+    pub(crate) fn new(entry: &Arc<Entry>, location: &'static Location<'static>) -> Self {
+        Work { waiting: Waiting::new(entry), location }
+    }
+
+    fn entry(&self) -> &Arc<Entry> {
+        &self.waiting.entry
+    }
+
+    /// Calls `poll` unless the task has been killed, stops the unwinding of its kill there, and, if it is
+    /// pending, wakes it for the kill.
+    pub(crate) fn poll<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<Result<T, Killed>> {
+        unwinding::clear_mark();
+        self.entry().goes_on();
+        if let Some(killed) = self.entry().look_for_kill(self.location) {
+            return Poll::Ready(Err(killed));
+        }
+        match self.stop_own_kill(|| self.in_scope(|| poll(cx))) {
+            Ok(Poll::Ready(output)) => return Poll::Ready(Ok(output)),
+            Ok(Poll::Pending) => {}
+            Err(killed) => return Poll::Ready(Err(killed)),
+        }
+        if self.waiting.poll(Awaited::Kill, cx).is_ready()
+            && let Some(killed) = self.entry().look_for_kill(self.location)
+        {
+            return Poll::Ready(Err(killed));
+        }
+        Poll::Pending
+    }
+
+    /// Calls `f`, and stops a kill of this task there. That of another task goes on.
+    pub(crate) fn stop_own_kill<T>(&self, f: impl FnOnce() -> T) -> Result<T, Killed> {
+        catch(f).map_err(|killed| if self.entry().is_killed_by(&killed) { killed } else { killed.resume_unwind() })
+    }
+
+    /// Calls `drop`, which drops what `killed` has ended. No kill leaves a destructor.
+    pub(crate) fn drop_killed(&self, killed: &Killed, drop: impl FnOnce()) -> Result<(), Killed> {
+        catch(|| killed.dropping(|| self.in_scope(drop)))
+    }
+
+    /// Calls `f` with the task as the current one.
+    pub(crate) fn in_scope<T>(&self, f: impl FnOnce() -> T) -> T {
+        let _scope = current::Scope::of(self.entry());
+        f()
+    }
+}
+
+/// Ends the task, if this is dropped while a panic unwinds. Who polls may catch the panic, and drop what
+/// it has polled only then.
+pub(crate) struct EndInUnwind<'a>(pub(crate) &'a mut Option<Task>);
+
+impl Drop for EndInUnwind<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            drop(self.0.take());
+        }
+    }
 }
 
 impl<F> fmt::Debug for Run<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Run").field("id", &self.waiting.entry.id()).finish_non_exhaustive()
+        f.debug_struct("Run").field("id", &self.work.entry().id()).finish_non_exhaustive()
     }
 }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::entry::{Entry, Id};
+use crate::entry::{Entry, Id, List};
 
 thread_local! {
     static SPARE: Cell<Option<Arc<Entry>>> = const { Cell::new(None) };
@@ -12,15 +12,15 @@ thread_local! {
 
 /// An entry for a new task: the spare one, if there is one.
 #[inline]
-pub(crate) fn entry(id: Id<'_>, started: Instant, forbidden: bool) -> Arc<Entry> {
+pub(crate) fn entry(id: Id<'_>, started: Instant, forbidden: bool, list: Arc<dyn List>) -> Arc<Entry> {
     // A thread that is being torn down has none.
     if let Some(mut spare) = SPARE.try_with(Cell::take).ok().flatten()
         && let Some(entry) = Arc::get_mut(&mut spare)
     {
-        entry.reuse(id, started, forbidden);
+        entry.reuse(id, started, forbidden, list);
         return spare;
     }
-    Arc::new(Entry::new(id, started, forbidden))
+    Arc::new(Entry::new(id, started, forbidden, list))
 }
 
 /// Keeps `entry` if nobody else holds it.
@@ -38,12 +38,13 @@ mod tests {
     use std::panic::Location;
 
     use crate::ProcList;
-    use crate::entry::Cause;
+    use crate::entry::{Cause, Guards};
     use crate::value::Text;
 
     #[test]
     fn the_next_task_is_as_new_in_the_entry_of_one_that_is_forgotten() {
-        let old = entry(Id { hash: 1, id: "old" }, Instant::now(), false);
+        let list = ProcList::new();
+        let old = entry(Id { hash: 1, id: "old" }, Instant::now(), false, list.stripe());
         let place = Arc::as_ptr(&old);
         old.set_col("token", Text::new().format("8e2b"), true);
         for n in 0..40 {
@@ -55,10 +56,11 @@ mod tests {
         old.forbid_kill();
         old.id_was_cut();
         let _snapshot = old.proc();
-        old.end(Cause::Dropped, None).expect("it was running");
+        old.add_guard().expect("it is running");
+        assert!(!old.give_up(Guards::One, Cause::Panic, None) && old.give_up(Guards::One, Cause::Dropped, None));
         put(old);
 
-        let new = entry(Id { hash: 2, id: "new" }, Instant::now(), false);
+        let new = entry(Id { hash: 2, id: "new" }, Instant::now(), false, list.stripe());
         assert_eq!(Arc::as_ptr(&new), place);
         assert!(!new.is_killed() && new.kill_point(Location::caller()).is_none());
         let proc = new.proc();
@@ -72,6 +74,7 @@ mod tests {
         new.set_col("token", Text::new().format("public"), false);
         assert_eq!(new.proc().cols[0].1, "public");
         assert!(matches!(new.kill(String::new(), None), crate::entry::KillReply::Accepted(..)), "it may be killed");
+        assert!(new.give_up(Guards::One, Cause::Done, None) && new.proc().outcome == Some(crate::Outcome::Ended));
     }
 
     #[test]

@@ -7,10 +7,10 @@ use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::thread;
 
-use crate::entry::{Cause, Entry};
+use crate::entry::{Cause, Entry, Guards};
 use crate::killed::Killed;
 use crate::limits;
-use crate::list::{ProcList, Stripe};
+use crate::list::ProcList;
 use crate::proc::Proc;
 use crate::unwinding;
 use crate::value::Text;
@@ -71,9 +71,8 @@ use crate::value::Text;
 #[must_use = "the task is done as soon as this guard is dropped"]
 pub struct Task {
     handle: Handle,
-    /// `None` once it is detached. Two words in all, so that it travels in
-    /// registers.
-    list: Option<Arc<Stripe>>,
+    /// Not once it is detached or given up. Two words in all, so that it travels in registers.
+    is_guard: bool,
 }
 
 /// A reference to a task, with all its verbs but the ending.
@@ -102,7 +101,7 @@ impl ProcList {
         // Code that starts a task has caught what unwound before.
         unwinding::clear_mark();
         let entry = self.insert(&id.into());
-        Task { handle: Handle { entry }, list: Some(self.stripe()) }
+        Task { handle: Handle { entry }, is_guard: true }
     }
 
     /// Starts a task under the next number of `prefix`: `conn1`, `conn2`, ..
@@ -201,7 +200,7 @@ impl ProcList {
     /// guard ends too.
     pub fn done(&self, id: &str) -> Option<Proc> {
         let entry = self.find(id)?;
-        let proc = self.stripe().end(&entry, Cause::Done, None).then(|| entry.proc());
+        let proc = entry.give_up(Guards::All, Cause::Done, None).then(|| entry.proc());
         entry.forget_past();
         proc
     }
@@ -237,11 +236,7 @@ impl Task {
     /// assert!(list.contents().ends_with("  amy   ***\n"));
     /// ```
     pub fn secret_col(self, name: impl AsRef<str>, value: impl Display) -> Self {
-        let name = limits::name(name.as_ref());
-        if let Some(list) = &self.list {
-            list.register_secret(name);
-        }
-        self.put_col(name, value, true);
+        self.set_secret_col(name, value);
         self
     }
 
@@ -280,15 +275,18 @@ impl Task {
         self.end(Some(note.into()))
     }
 
-    fn end(self, note: Option<String>) -> Proc {
-        if let Some(list) = &self.list {
-            let cause = match cause_of_drop() {
-                Cause::Dropped => Cause::Done,
-                cause => cause,
-            };
-            list.end(&self.entry, cause, note);
+    fn end(mut self, note: Option<String>) -> Proc {
+        let cause = match cause_of_drop() {
+            Cause::Dropped => Cause::Done,
+            cause => cause,
+        };
+        self.is_guard = false;
+        let has_ended = self.entry.give_up(Guards::One, cause, note);
+        let proc = self.entry.proc();
+        if has_ended {
+            self.entry.forget_past();
         }
-        self.entry.proc()
+        proc
     }
 
     /// Gives up the guard and leaves the task running, until
@@ -298,7 +296,8 @@ impl Task {
     /// A task that is never ended stays in the list for ever.
     #[must_use = "only `done` with this id ends the task"]
     pub fn detach(mut self) -> String {
-        self.list = None;
+        self.is_guard = false;
+        self.entry.detach();
         self.id().to_string()
     }
 }
@@ -319,10 +318,9 @@ impl Deref for Task {
 
 impl Drop for Task {
     fn drop(&mut self) {
-        if let Some(list) = &self.list {
-            list.end(&self.handle.entry, cause_of_drop(), None);
+        if self.is_guard && self.entry.give_up(Guards::One, cause_of_drop(), None) {
             // It is kept for a while, for `done`: without its history.
-            self.handle.entry.forget_past();
+            self.entry.forget_past();
         }
     }
 }
@@ -368,6 +366,16 @@ impl Handle {
     /// ```
     pub fn set_col_as(&self, name: impl AsRef<str>, value: impl Display, shown: impl Display) {
         self.entry.set_col_as(name.as_ref(), Text::new().format(value), Text::new().format(shown));
+    }
+
+    /// Sets a column for clients that may kill: see [`Task::secret_col`]. For what is known only later, such as
+    /// who the user is.
+    pub fn set_secret_col(&self, name: impl AsRef<str>, value: impl Display) {
+        let name = limits::name(name.as_ref());
+        if let Some(list) = self.entry.list() {
+            list.register_secret(name);
+        }
+        self.put_col(name, value, true);
     }
 
     fn put_col(&self, name: &str, value: impl Display, is_secret: bool) {
@@ -458,6 +466,33 @@ impl Handle {
         self.entry.is_killed()
     }
 
+    /// Another guard of the same task, for work that goes on elsewhere: a websocket after its response, a
+    /// thread, a callback. `None` if the task has ended.
+    ///
+    /// The task ends with the last of its guards. [`done`](Task::done), [`done_with`](Task::done_with) and
+    /// drop give up one: an earlier `done` returns the task as it is, the last note stands, and a panic in
+    /// any of them is what the task ended with. One that is [detached](Task::detach) keeps it running.
+    ///
+    /// ```
+    /// let list = pm::ProcList::new();
+    /// let task = list.start("conn1");
+    /// let kept = task.keep().unwrap();
+    /// let handle = task.handle();
+    /// assert_eq!(task.done().outcome, None);
+    /// assert_eq!(kept.done_with("closed by the peer").outcome, Some(pm::Outcome::Ended));
+    /// assert!(handle.keep().is_none());
+    /// ```
+    #[must_use = "it is a guard: dropping it at once changes nothing"]
+    pub fn keep(&self) -> Option<Task> {
+        self.entry.add_guard()?;
+        Some(Task { handle: self.clone(), is_guard: true })
+    }
+
+    /// Whether it stands for no task: what [`current`](crate::current) returns outside of any.
+    pub fn is_none(&self) -> bool {
+        self.id().is_empty()
+    }
+
     /// Whether the task has ended, killed or not.
     pub fn is_ended(&self) -> bool {
         self.entry.has_ended()
@@ -467,7 +502,7 @@ impl Handle {
 /// The same task.
 impl PartialEq for Handle {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.entry, &other.entry)
+        Arc::ptr_eq(&self.entry, &other.entry) || self.is_none() && other.is_none()
     }
 }
 

@@ -1,9 +1,9 @@
-//! End: how a task ends, and what is to be done about it. Adds `Entry::end`.
+//! End: how a task ends, and what is to be done about it. Adds `Entry::give_up`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Entry, Life};
+use super::{Entry, Home, Life, State};
 use crate::escape;
 use crate::kill::{Ending, Kill};
 use crate::killed::Killed;
@@ -21,6 +21,15 @@ pub(crate) enum Cause {
     Panic,
     /// Its guard was dropped by a kill, its own or that of another task.
     Kill(Killed),
+}
+
+/// Which guards of a task are given up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Guards {
+    /// The one that the caller has.
+    One,
+    /// All of them: the task is ended by its id.
+    All,
 }
 
 /// How a task ends, beyond the outcome.
@@ -84,8 +93,19 @@ pub(crate) struct Extra {
 }
 
 impl Entry {
-    /// Ends the task, with what the program says of that. `None` if it had ended before.
-    pub(crate) fn end(&self, cause: Cause, said: Option<String>) -> Option<End> {
+    /// Gives up guards, with what the program says of that. With its last one the task ends and
+    /// leaves its list. Returns whether it did.
+    pub(crate) fn give_up(self: &Arc<Self>, guards: Guards, cause: Cause, said: Option<String>) -> bool {
+        let Some((end, home)) = self.end(guards, cause, said) else { return false };
+        if let Some(list) = home.into_list() {
+            list.leave(self, end);
+        }
+        true
+    }
+
+    /// Ends the task, if these are its last guards. Returns how, and the list that it is to leave when
+    /// no lock is held.
+    fn end(&self, guards: Guards, cause: Cause, said: Option<String>) -> Option<(End, Home)> {
         // A destructor started it, and it ends with the same unwinding: it is not what failed.
         let cause = match cause {
             Cause::Panic | Cause::Kill(_) if self.started_unwinding => Cause::Dropped,
@@ -94,28 +114,36 @@ impl Entry {
         let said = said.map(|note| Arc::from(limits::cut(note.into(), limits::NOTE)));
         let at = Instant::now();
         let mut state = self.live()?;
+        if guards == Guards::One && state.guards > 1 {
+            state.give_up_one(cause, said);
+            return None;
+        }
         let ran = at.saturating_duration_since(self.started);
-        let unseen = if matches!(cause, Cause::Panic) { Outcome::Panicked } else { Outcome::Ended };
+        let has_panicked = state.has_panicked || matches!(cause, Cause::Panic);
+        let unseen = if has_panicked { Outcome::Panicked } else { Outcome::Ended };
         let (outcome, passed, kill) = match &state.life {
             Life::Killing { kill, seen: true, passed } => (Outcome::Killed, *passed, Some(Arc::clone(kill))),
             Life::Killing { kill, seen: false, .. } => (unseen, 0, Some(Arc::clone(kill))),
-            Life::Running | Life::Ended { .. } => (unseen, 0, None),
+            Life::Nobody | Life::Running | Life::Ended { .. } => (unseen, 0, None),
         };
-        state.note = match (said, cause) {
-            (Some(said), _) => Note::Text(said),
-            (None, Cause::Kill(other)) if outcome != Outcome::Killed => Note::Unwound(Arc::clone(other.kill())),
+        let is_killed = outcome == Outcome::Killed;
+        state.note = match (said, cause, std::mem::take(&mut state.note)) {
+            (Some(said), ..) => Note::Text(said),
+            (None, _, Note::Text(said)) => Note::Text(said),
+            (None, Cause::Kill(other), _) if !is_killed => Note::Unwound(Arc::clone(other.kill())),
             _ if passed > 0 => Note::Passed(passed),
-            (None, Cause::Done) => Note::None,
-            (None, Cause::Dropped | Cause::Panic | Cause::Kill(_)) => std::mem::take(&mut state.note),
+            (None, Cause::Done, Note::Abandoned) => Note::None,
+            (None, _, note) => note,
         };
         state.life = Life::Ended { outcome, kill: kill.clone(), at };
+        let home = state.home.take();
         let is_plain = kill.is_none()
             && state.waiters.is_empty()
             && state.truncations.is_none()
             && !matches!(state.note, Note::Text(_));
         let spilled = self.spilled(&state, is_plain);
         if is_plain {
-            return Some(End { outcome, at, ran, spilled, extra: None });
+            return Some((End { outcome, at, ran, spilled, extra: None }, home));
         }
         let truncations = state.truncations.as_deref().copied();
         let woken = state.waiters.take();
@@ -133,6 +161,22 @@ impl Entry {
             let ending = ending(&kill);
             (kill, ending)
         });
-        Some(End { outcome, at, ran, spilled, extra: Some(Box::new(Extra { kill, truncations, woken })) })
+        let extra = Some(Box::new(Extra { kill, truncations, woken }));
+        Some((End { outcome, at, ran, spilled, extra }, home))
+    }
+}
+
+impl State {
+    /// One guard less, and not the last: notes how the part of the work ended that it stood for.
+    fn give_up_one(&mut self, cause: Cause, said: Option<Arc<str>>) {
+        self.guards -= 1;
+        match (said, cause) {
+            (Some(said), _) => self.note = Note::Text(said),
+            (None, Cause::Panic) => self.has_panicked = true,
+            (None, Cause::Kill(other)) if !matches!(self.note, Note::Text(_)) => {
+                self.note = Note::Unwound(Arc::clone(other.kill()));
+            }
+            (None, Cause::Done | Cause::Dropped | Cause::Kill(_)) => {}
+        }
     }
 }

@@ -149,7 +149,7 @@ impl Entry {
 impl Life {
     fn end(&self) -> Option<(Outcome, Instant)> {
         match self {
-            Life::Running | Life::Killing { .. } => None,
+            Life::Nobody | Life::Running | Life::Killing { .. } => None,
             Life::Ended { outcome, at, .. } => Some((*outcome, *at)),
         }
     }

@@ -1,0 +1,72 @@
+//! Home: the list that a task is in, as its entry knows it.
+//!
+//! The list holds its entries, and an entry of a task with a guard holds the list: its end takes it
+//! out of both. A task that is detached may never end, so it holds nothing.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use super::{End, Entry, KillReply};
+
+/// What a task asks of the list that it is in.
+pub(crate) trait List: Send + Sync {
+    /// Takes a task that has ended off the list, and does what is to be done about its end.
+    fn leave(&self, entry: &Arc<Entry>, end: End);
+
+    /// Kills the task in the name of the program.
+    fn kill(&self, entry: &Entry, message: String) -> KillReply;
+
+    /// Remembers that columns of this name hold secrets.
+    fn register_secret(&self, name: &str);
+}
+
+/// The list of a task.
+pub(super) enum Home {
+    /// The task has guards.
+    Kept(Arc<dyn List>),
+    /// It was detached.
+    Known(Weak<dyn List>),
+    /// It has ended.
+    Gone,
+}
+
+impl Home {
+    pub(super) fn into_list(self) -> Option<Arc<dyn List>> {
+        match self {
+            Home::Kept(list) => Some(list),
+            Home::Known(list) => list.upgrade(),
+            Home::Gone => None,
+        }
+    }
+
+    pub(super) fn list(&self) -> Option<Arc<dyn List>> {
+        match self {
+            Home::Kept(list) => Some(Arc::clone(list)),
+            Home::Known(list) => list.upgrade(),
+            Home::Gone => None,
+        }
+    }
+
+    /// Holds the list no more. Returns what held it: to be dropped when no lock is held.
+    pub(super) fn detach(&mut self) -> Home {
+        let known = match self {
+            Home::Kept(list) => Home::Known(Arc::downgrade(list)),
+            Home::Known(_) | Home::Gone => return Home::Gone,
+        };
+        std::mem::replace(self, known)
+    }
+
+    pub(super) fn take(&mut self) -> Home {
+        std::mem::replace(self, Home::Gone)
+    }
+}
+
+impl fmt::Debug for Home {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Home::Kept(_) => "Kept",
+            Home::Known(_) => "Known",
+            Home::Gone => "Gone",
+        })
+    }
+}
