@@ -22,10 +22,11 @@ TYPED, SENT = "typed", "sent"
 
 def record():
     """The lines of a session: what was typed and what came."""
-    command = ["cargo", "run", "--quiet", "--example", "http_server", "--", "127.0.0.1:0", "127.0.0.1:0"]
+    command = ["cargo", "run", "--quiet", "--example", "http_server", "--features", "axum", "--"]
+    command += ["127.0.0.1:0", "127.0.0.1:0"]
     server = subprocess.Popen(command, cwd=FOLDER.parent, stdout=subprocess.PIPE, text=True)
     try:
-        text = "".join(server.stdout.readline() for _ in range(4))
+        text = "".join(server.stdout.readline() for _ in range(5))
         app = re.search(r"http://([\d.:]+)/stuck", text).group(1)
         host, port = re.search(r"nc (\S+) (\d+)", text).groups()
         for uri, pause in [("/stuck", 2.5), ("/report", 0.4), ("/users/5/friends", 1.0)]:
@@ -34,13 +35,19 @@ def record():
         session = socket.create_connection((host, int(port)))
         lines = [(TYPED, f"$ nc localhost {port}".replace(port, "8081"))]
         lines += receive(session, 0.5)
-        for typed, pause in [("kill req1 houston, we have a problem", 0.6), ("list", 0.4), ("show req3", 0.4)]:
+        stuck, friends = (id_of(uri, lines) for uri in ["/stuck", "/users/5/friends"])
+        for typed, pause in [(f"kill {stuck} houston, we have a problem", 0.6), ("list", 0.4), (f"show {friends}", 0.4)]:
             session.sendall(f"{typed}\n".encode())
             lines.append((TYPED, typed))
             lines += receive(session, pause)
         return lines
     finally:
         server.kill()
+
+
+def id_of(uri, lines):
+    """The id of the request with this uri, from the table."""
+    return next(line.split()[0] for _, line in lines if line.endswith(uri))
 
 
 def get(url):

@@ -44,7 +44,7 @@ impl Audit {
     }
 
     /// Records the end of a killed task. Called once, when it has left the list.
-    pub(crate) fn kill_ended(&self, kill: &Kill, ending: &Ending) {
+    pub(crate) fn kill_ended(&self, kill: &Arc<Kill>, ending: &Ending) {
         log::kill_ended(kill, ending);
     }
 
@@ -111,8 +111,7 @@ fn kill_line(kill: &Kill) -> String {
 
 /// The same as events of `tracing`, under the target `pm::audit`.
 ///
-/// They are sent by the thread that asks for the kill and by the one that ends the task, with no
-/// lock held: what takes them in is code of the program's.
+/// They are sent by a thread of ours: what takes them in is code of the program's.
 #[cfg(feature = "tracing")]
 mod log;
 
@@ -124,5 +123,5 @@ mod log {
 
     pub(super) fn kill_ended(_: &Kill, _: &Ending) {}
 
-    pub(super) fn call_ended(_: &Peer, _: &str, _: &str) {}
+    pub(super) fn call_ended(_: &Peer, _: &str, _: &'static str) {}
 }

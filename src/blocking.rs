@@ -18,7 +18,8 @@ impl Handle {
     ///
     /// The task stays in the list until `f` has returned, also if nobody waits for it any more. `f` begins at
     /// once, not when the future is polled, and not at all if the task has been killed.
-    /// A kill reaches it at its kill points only.
+    /// A kill reaches it at its kill points only. Inside of [`run`](Self::run) or the layer of the feature `tower` a kill drops
+    /// the code that awaits it at once, so only `f` learns of it.
     ///
     /// # Errors
     ///

@@ -12,6 +12,8 @@ const SLACK: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Buffer {
     len: u8,
+    /// For its owner, in room that is there anyway.
+    pub(crate) marks: u8,
     inline: [u8; INLINE],
     /// All of it, once it is longer.
     heap: Vec<u8>,
@@ -21,7 +23,7 @@ const _: () = assert!(INLINE <= u8::MAX as usize);
 
 impl Default for Buffer {
     fn default() -> Self {
-        Buffer { len: 0, inline: [0; INLINE], heap: Vec::new() }
+        Buffer { len: 0, marks: 0, inline: [0; INLINE], heap: Vec::new() }
     }
 }
 
@@ -85,6 +87,7 @@ impl Buffer {
     /// As new, but for the bytes behind its end.
     pub(crate) fn clear(&mut self) {
         self.len = 0;
+        self.marks = 0;
         self.heap = Vec::new();
     }
 

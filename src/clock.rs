@@ -7,7 +7,7 @@
 
 use std::num::NonZeroU64;
 use std::sync::LazyLock;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use quanta::Clock;
 
@@ -25,6 +25,23 @@ impl Tick {
 
     pub(crate) fn since(self, earlier: Tick) -> Duration {
         COUNTER.delta(earlier.0.get(), self.0.get().max(earlier.0.get()))
+    }
+}
+
+/// A time by the wall clock, in half the room: nanoseconds since 1970, up to the year 2554.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WallTime(NonZeroU64);
+
+impl WallTime {
+    pub(crate) fn of(at: Instant) -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(at.elapsed());
+        WallTime(u64::try_from(since.as_nanos()).ok().and_then(NonZeroU64::new).unwrap_or(NonZeroU64::MIN))
+    }
+}
+
+impl From<WallTime> for SystemTime {
+    fn from(time: WallTime) -> Self {
+        UNIX_EPOCH + Duration::from_nanos(time.0.get())
     }
 }
 

@@ -3,6 +3,8 @@
 //! A text per name and per value would be moved about before it comes to rest,
 //! and at a start that costs more than copying it once to where it stays.
 
+use std::net::{Ipv4Addr, SocketAddrV4};
+
 use smallvec::SmallVec;
 
 use crate::buffer::Buffer;
@@ -70,7 +72,8 @@ pub(crate) struct Columns {
     secrets: u32,
     /// A bit for each: it shows another text than that which it is compared by.
     aliases: u32,
-    /// Name, value, name, value.
+    /// Name, value, name, value. Its marks are a bit for each of the first columns: it is the six bytes of an address,
+    /// which become a text when somebody reads them.
     text: Buffer,
 }
 
@@ -108,6 +111,48 @@ impl Columns {
         true
     }
 
+    /// Sets a column that has not been set, at the start of a task.
+    #[cfg(feature = "tower")]
+    #[inline]
+    pub(crate) fn add(&mut self, name: &'static str, value: &[u8]) {
+        debug_assert!(self.position(name).is_none() && value.len() <= limits::VALUE, "{name}");
+        self.push(name, value);
+    }
+
+    /// The same with an address, which is formatted only if somebody reads it.
+    #[cfg(feature = "tower")]
+    #[inline]
+    pub(crate) fn add_addr(&mut self, name: &'static str, addr: SocketAddrV4) {
+        let [a, b, c, d] = addr.ip().octets();
+        let [high, low] = addr.port().to_be_bytes();
+        debug_assert!(self.ends.len() < 8, "{name}");
+        self.text.marks |= 1 << self.ends.len();
+        self.add(name, &[a, b, c, d, high, low]);
+    }
+
+    /// Makes all of it text. Readers do it first.
+    #[inline]
+    pub(crate) fn settle(&mut self) {
+        if self.text.marks != 0 {
+            self.format_addresses();
+        }
+    }
+
+    #[cold]
+    fn format_addresses(&mut self) {
+        for column in 0..self.ends.len().min(8) {
+            if self.text.marks & 1 << column == 0 {
+                continue;
+            }
+            let (start, end) = self.ends(column);
+            if let [a, b, c, d, high, low] = self.text.bytes()[start..end] {
+                let addr = SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), u16::from_be_bytes([high, low]));
+                self.replace(column, Text::new().addr(addr).bytes());
+            }
+        }
+        self.text.marks = 0;
+    }
+
     fn push(&mut self, name: &str, value: &[u8]) -> usize {
         let (name_end, end) = self.text.push(name.as_bytes(), value);
         self.ends.push((name_end as u16, end as u16));
@@ -120,10 +165,13 @@ impl Columns {
         self.text.replace(start, end, value);
         self.shift(column, value.len(), end - start);
         self.aliases &= !(1 << column);
+        self.text.marks &= !(1_u8.checked_shl(column as u32).unwrap_or(0));
         column
     }
 
     pub(crate) fn remove(&mut self, name: &str) {
+        // What moves has no mark.
+        self.settle();
         let Some(column) = self.position(name) else { return };
         let start = self.start(column);
         let (_, end) = self.ends(column);
@@ -283,6 +331,20 @@ mod tests {
         }
         set(&mut columns, "size", "5\x007", false);
         assert_eq!(seen(&columns), Some(("5\x007".into(), "5\x007".into())));
+    }
+
+    #[cfg(feature = "tower")]
+    #[test]
+    fn an_address_becomes_a_text_when_it_is_read() {
+        let mut columns = Columns::default();
+        columns.add("uri", b"/");
+        columns.add_addr("host", SocketAddrV4::new(Ipv4Addr::new(10, 0, 255, 1), 65535));
+        columns.add_addr("peer", SocketAddrV4::new(Ipv4Addr::LOCALHOST, 80));
+        columns.add("method", b"GET");
+        set(&mut columns, "peer", "changed", false);
+        columns.remove("uri");
+        columns.settle();
+        holds(&columns, &[("host", "10.0.255.1:65535"), ("peer", "changed"), ("method", "GET")]);
     }
 
     #[test]

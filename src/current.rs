@@ -1,16 +1,17 @@
 //! Current: the task that the running code works for. Adds `Handle::in_scope`.
 //!
-//! A stack for each thread. A scope cuts it back to its own depth when it ends, so what somebody has
-//! left above is gone with it.
+//! One for each thread, and each scope puts back what was there before it. Spans are entered and left by
+//! guards that people hold, in any order; so they are remembered beside that, each with the level of the scope
+//! in which it was entered. What was entered in a scope is over with it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use crate::entry::Entry;
 use crate::task::Handle;
 
 thread_local! {
-    static STACK: RefCell<Vec<Option<Handle>>> = const { RefCell::new(Vec::new()) };
+    static CURRENT: Current = const { Current::new() };
     /// One for each thread, so that threads which work for no task do not meet.
     static NOBODY: Handle = nobody();
 }
@@ -50,7 +51,7 @@ pub fn current() -> Handle {
 
 /// The task that the running code works for, if there is one: see [`current`].
 pub fn try_current() -> Option<Handle> {
-    STACK.try_with(|stack| stack.borrow().iter().rev().flatten().next().cloned()).ok().flatten()
+    CURRENT.try_with(Current::task).ok().flatten()
 }
 
 fn nobody() -> Handle {
@@ -81,51 +82,184 @@ impl Handle {
     /// assert_eq!(task.done().status, "sorting");
     /// ```
     pub fn in_scope<T>(&self, f: impl FnOnce() -> T) -> T {
-        let _scope = (!self.is_none()).then(|| Scope::enter(self.clone()));
+        let _scope = Scope::of(&self.entry);
         f()
     }
 }
 
-/// The task of `entry` is the current one until this is dropped.
+/// What is known of a thread.
+struct Current {
+    task: Cell<Option<Handle>>,
+    /// How many scopes there are.
+    level: Cell<u32>,
+    /// Whether there is anything in `spans`.
+    has_spans: Cell<bool>,
+    spans: RefCell<Vec<Entered>>,
+}
+
+/// A span that has been entered.
+struct Entered {
+    span: SpanKey,
+    /// None if it was left when another scope was above it.
+    task: Option<Handle>,
+    /// The task of the scope in which it was entered.
+    base: Option<Handle>,
+    level: u32,
+}
+
+/// Who lists a span, and its id there.
+pub(crate) type SpanKey = (u64, u64);
+
+impl Current {
+    const fn new() -> Self {
+        Current {
+            task: Cell::new(None),
+            level: Cell::new(0),
+            has_spans: Cell::new(false),
+            spans: RefCell::new(Vec::new()),
+        }
+    }
+
+    fn task(&self) -> Option<Handle> {
+        let task = self.task.take();
+        self.task.set(task.clone());
+        match task {
+            // Its span is not left any more: who listed it is gone.
+            Some(task) if self.has_spans.get() && task.is_ended() => self.without_ended(),
+            task => task,
+        }
+    }
+
+    #[cold]
+    fn without_ended(&self) -> Option<Handle> {
+        loop {
+            let level = self.level.get();
+            let ended = self
+                .spans
+                .borrow()
+                .last()
+                .is_some_and(|top| top.level == level && top.task.as_ref().is_some_and(|task| task.is_ended()));
+            if !ended {
+                let task = self.task.take();
+                self.task.set(task.clone());
+                return task;
+            }
+            let gone = self.spans.borrow_mut().pop();
+            drop(self.show_top(level, gone.as_ref().and_then(|gone| gone.base.clone())));
+            drop(gone);
+        }
+    }
+
+    /// Makes the last span of this level the current task, or `base`, if there is none. Returns what was.
+    fn show_top(&self, level: u32, base: Option<Handle>) -> Option<Handle> {
+        let spans = self.spans.borrow();
+        let top = spans.last().filter(|top| top.level == level).map(|top| top.task.clone());
+        self.has_spans.set(!spans.is_empty());
+        self.task.replace(top.unwrap_or(base))
+    }
+
+    /// A scope has ended, and this is the level again.
+    #[cold]
+    fn cut(&self, level: u32) {
+        let (mut over, mut base) = (Vec::new(), None);
+        let mut spans = self.spans.borrow_mut();
+        while let Some(top) = spans.pop_if(|top| top.level > level || top.level == level && top.task.is_none()) {
+            base = (top.level == level).then(|| top.base.clone()).or(base);
+            over.push(top);
+        }
+        self.has_spans.set(!spans.is_empty());
+        drop(spans);
+        // Some that this scope has put back has been left since.
+        if let Some(base) = base {
+            drop(self.show_top(level, base));
+        }
+    }
+
+    #[cfg_attr(not(feature = "tracing-layer"), allow(dead_code))]
+    fn enter_span(&self, span: SpanKey, task: Handle) {
+        let before = self.task.replace(Some(task.clone()));
+        let level = self.level.get();
+        let mut spans = self.spans.borrow_mut();
+        let base = match spans.last() {
+            Some(top) if top.level == level => top.base.clone(),
+            _ => before.clone(),
+        };
+        spans.push(Entered { span, task: Some(task), base, level });
+        self.has_spans.set(true);
+        drop(spans);
+        drop(before);
+    }
+
+    #[cfg_attr(not(feature = "tracing-layer"), allow(dead_code))]
+    fn leave_span(&self, span: SpanKey) {
+        let level = self.level.get();
+        let mut spans = self.spans.borrow_mut();
+        let Some(at) = spans.iter().rposition(|entered| entered.span == span && entered.task.is_some()) else { return };
+        if spans[at].level != level {
+            let task = spans[at].task.take();
+            drop(spans);
+            return drop(task);
+        }
+        let is_last = at + 1 == spans.len();
+        let left = spans.remove(at);
+        self.has_spans.set(!spans.is_empty());
+        drop(spans);
+        if is_last {
+            drop(self.show_top(level, left.base.clone()));
+        }
+        drop(left);
+    }
+}
+
+/// A span with this task has been entered.
+#[cfg_attr(not(feature = "tracing-layer"), allow(dead_code))]
+pub(crate) fn enter_span(span: SpanKey, task: Handle) {
+    _ = CURRENT.try_with(|current| current.enter_span(span, task));
+}
+
+/// It has been left.
+#[cfg_attr(not(feature = "tracing-layer"), allow(dead_code))]
+pub(crate) fn leave_span(span: SpanKey) {
+    _ = CURRENT.try_with(|current| current.leave_span(span));
+}
+
+/// A task is the current one until this is dropped.
 pub(crate) struct Scope {
-    depth: usize,
+    before: Option<Handle>,
+    level: u32,
 }
 
 impl Scope {
-    pub(crate) fn of(entry: &Arc<Entry>) -> Self {
-        Scope::enter(Handle { entry: Arc::clone(entry) })
-    }
-
+    /// None if there is no task.
     #[inline]
-    fn enter(handle: Handle) -> Self {
-        let depth = STACK.try_with(|stack| {
-            let mut stack = stack.borrow_mut();
-            stack.push(Some(handle));
-            stack.len() - 1
-        });
+    pub(crate) fn of(entry: &Arc<Entry>) -> Option<Self> {
+        if entry.is_nobody() {
+            return None;
+        }
+        let task = Some(Handle { entry: Arc::clone(entry) });
+        let enter = |current: &Current| {
+            let level = current.level.get();
+            current.level.set(level + 1);
+            Scope { before: current.task.replace(task), level }
+        };
         // A thread that is being torn down has no current task.
-        Scope { depth: depth.unwrap_or(usize::MAX) }
+        CURRENT.try_with(enter).ok()
     }
 }
 
 impl Drop for Scope {
     #[inline]
     fn drop(&mut self) {
-        // What is dropped may be the last of a task, and so code of the program's: with nothing borrowed.
-        while let Some(handle) = pop(self.depth) {
-            drop(handle);
-        }
+        let leave = |current: &Current| {
+            current.level.set(self.level);
+            let over = current.task.replace(self.before.take());
+            if current.has_spans.get() {
+                current.cut(self.level);
+            }
+            over
+        };
+        drop(CURRENT.try_with(leave));
     }
-}
-
-/// Takes the last one off a stack that is deeper than `depth`.
-#[inline]
-fn pop(depth: usize) -> Option<Option<Handle>> {
-    let pop = |stack: &RefCell<Vec<_>>| {
-        let mut stack = stack.borrow_mut();
-        if stack.len() > depth { stack.pop() } else { None }
-    };
-    STACK.try_with(pop).ok().flatten()
 }
 
 #[cfg(test)]
@@ -157,6 +291,67 @@ mod tests {
     }
 
     #[test]
+    fn spans_and_scopes_may_be_left_in_any_order() {
+        let list = ProcList::new();
+        let (task, a, b) = (list.start("t"), list.start("a"), list.start("b"));
+        let (enter_a, leave_a) = (|| enter_span((1, 1), a.handle()), || leave_span((1, 1)));
+        let (enter_b, leave_b) = (|| enter_span((1, 2), b.handle()), || leave_span((1, 2)));
+        let id = || current().id().to_string();
+
+        // A guard that is dropped in a scope which began later.
+        enter_a();
+        task.in_scope(|| {
+            leave_a();
+            assert_eq!(id(), "t");
+        });
+        assert_eq!(id(), "");
+
+        // .. with another one in it.
+        enter_a();
+        task.in_scope(|| {
+            enter_b();
+            leave_a();
+            leave_b();
+            assert_eq!(id(), "t");
+        });
+        assert_eq!(id(), "");
+
+        // A guard that outlives its scope.
+        task.in_scope(enter_a);
+        enter_b();
+        task.in_scope(leave_a);
+        assert_eq!(id(), "b");
+        leave_b();
+        assert_eq!(id(), "");
+
+        // In the order in which they were entered, and again inside themselves.
+        task.in_scope(|| {
+            enter_a();
+            enter_b();
+            enter_a();
+            leave_a();
+            assert_eq!(id(), "b");
+            leave_a();
+            assert_eq!(id(), "b");
+            leave_b();
+            assert_eq!(id(), "t");
+        });
+
+        // Many, and one whose task has ended without its span being left.
+        (0..2000).for_each(|_| enter_a());
+        (0..2000).for_each(|_| leave_a());
+        assert_eq!(id(), "");
+        let gone = list.start("gone");
+        task.in_scope(|| {
+            enter_span((2, 1), gone.handle());
+            drop(gone);
+            assert_eq!(id(), "t");
+        });
+        assert_eq!(id(), "");
+        assert!(CURRENT.with(|current| current.spans.borrow().is_empty() && !current.has_spans.get()));
+    }
+
+    #[test]
     fn outside_of_any_task_its_verbs_do_nothing() {
         let nobody = current();
         assert!(nobody.is_none() && nobody.id().is_empty() && nobody == current());
@@ -164,7 +359,7 @@ mod tests {
         nobody.set_col("a", 1);
         nobody.status("lost")();
         assert!(nobody.check().is_ok() && !nobody.is_ended() && !nobody.is_being_killed() && nobody.keep().is_none());
-        assert_eq!(nobody.kill("").unwrap_err().to_string(), "no such process ''");
+        assert_eq!(nobody.kill("").expect_err("it is nobody").to_string(), "no such process ''");
         nobody.in_scope(|| assert!(try_current().is_none()));
         let proc = nobody.entry.proc();
         assert_eq!((proc.status.as_str(), proc.cols.len()), ("init", 0));

@@ -22,15 +22,18 @@ mod home;
 mod snapshot;
 
 use std::borrow::Cow;
+#[cfg(feature = "tower")]
+use std::net::SocketAddr;
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
 use std::thread;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use compact_str::CompactString;
 
+use crate::clock::WallTime;
 use crate::columns::Columns;
 use crate::history::History;
 use crate::kill::Kill;
@@ -38,10 +41,11 @@ use crate::killed::Killed;
 use crate::limits::{self, Truncations};
 use crate::peer::Peer;
 use crate::proc::Outcome;
+use crate::request;
 use crate::unwinding;
 use crate::value::Text;
 use crate::waiters::{Key, Waiters};
-pub(crate) use end::{Cause, End, Guards, Note};
+pub(crate) use end::{Cause, End, Extra, Guards, Note};
 use home::Home;
 pub(crate) use home::List;
 pub(crate) use snapshot::{Depth, EntryRef};
@@ -52,6 +56,12 @@ const KILL: u8 = 1;
 /// A bit of [`Entry::signals`]: a pending `run` has been dropped.
 const ABANDONED: u8 = 2;
 
+/// A bit of [`Entry::signals`]: no kill point unwinds. It is no reason to look.
+const QUIET: u8 = 4;
+
+/// The slot of a task that is in the map.
+const IN_MAP: u32 = u32::MAX;
+
 /// All that is known of one task. Its guard, its handles and the list share it.
 ///
 /// In this order, because to look at a hundred thousand of them is to wait for memory: what a filter
@@ -60,15 +70,19 @@ const ABANDONED: u8 = 2;
 #[repr(C)]
 pub(crate) struct Entry {
     started: Instant,
-    /// [`KILL`] and [`ABANDONED`].
+    /// [`KILL`], [`ABANDONED`] and [`QUIET`].
     signals: AtomicU8,
     /// There is a history that takes memory of its own.
     has_past: AtomicBool,
     /// It was started by a destructor, while its thread was unwinding already.
     started_unwinding: bool,
+    is_nobody: bool,
+    /// Where it is, if it is not in the map; else [`IN_MAP`].
+    slot: u32,
     state: Mutex<State>,
-    id: CompactString,
-    /// The hash of the id, for the map.
+    /// That of a request is formatted when somebody asks for it.
+    id: OnceLock<CompactString>,
+    /// The hash of the id, for the map; the number of a request.
     hash: u64,
 }
 
@@ -79,6 +93,32 @@ pub(crate) struct Id<'a> {
     pub(crate) id: &'a str,
 }
 
+/// What a task is called, and where it is.
+pub(crate) enum Name<'a> {
+    /// In the map.
+    Id(Id<'a>),
+    #[cfg_attr(not(feature = "tower"), allow(dead_code))]
+    Request { number: u64, slot: u32 },
+}
+
+impl Name<'_> {
+    #[inline]
+    fn parts(self) -> (OnceLock<CompactString>, u64, u32) {
+        match self {
+            Name::Id(Id { hash, id }) => (OnceLock::from(CompactString::new(id)), hash, IN_MAP),
+            Name::Request { number, slot } => (OnceLock::new(), number, slot),
+        }
+    }
+}
+
+/// What is known of a task when it starts.
+pub(crate) struct Start<'a> {
+    pub(crate) name: Name<'a>,
+    pub(crate) started: Instant,
+    pub(crate) forbidden: bool,
+    pub(crate) list: Arc<dyn List>,
+}
+
 #[derive(Debug)]
 #[repr(C)]
 struct State {
@@ -86,21 +126,48 @@ struct State {
     columns: Columns,
     history: History,
     forbidden: bool,
+    /// A panic has left a part of its work, or dropped a guard that was not the last.
+    has_panicked: bool,
+    /// How many guards it has, one of which may have been detached.
+    guards: u32,
     /// The futures that wait for the kill, or the end.
     waiters: Waiters,
     home: Home,
-    /// How many guards it has, one of which may have been detached.
-    guards: u32,
-    /// A guard that was not the last was dropped while a panic unwinds.
-    has_panicked: bool,
     note: Note,
     /// The start by the wall clock, from the first snapshot on. Not read at the start, because a
     /// clock is half of what a start costs.
-    wall: Option<SystemTime>,
-    /// Where the program last set the status.
+    wall: Option<WallTime>,
+    /// Where the program last set the status. Not known of a span's.
     site: Option<&'static Location<'static>>,
     /// What was over a limit, if anything ever was.
     truncations: Option<Box<Truncations>>,
+}
+
+/// A task that nobody else knows yet: its columns are set without a lock.
+#[cfg_attr(not(feature = "tower"), allow(dead_code))]
+pub(crate) struct Fresh<'a>(&'a mut State);
+
+#[cfg(feature = "tower")]
+impl Fresh<'_> {
+    /// Sets a column that has not been set.
+    #[inline]
+    pub(crate) fn set(&mut self, name: &'static str, value: &str) {
+        if value.len() <= limits::VALUE {
+            self.0.columns.add(name, value.as_bytes());
+        } else {
+            self.0.columns.add(name, Text::new().copy(value).bytes());
+            self.0.truncations().values += 1;
+        }
+    }
+
+    /// The same with an address.
+    #[inline]
+    pub(crate) fn set_addr(&mut self, name: &'static str, addr: SocketAddr) {
+        match addr {
+            SocketAddr::V4(addr) => self.0.columns.add_addr(name, addr),
+            SocketAddr::V6(addr) => self.set(name, &addr.to_string()),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -112,6 +179,8 @@ enum Life {
         kill: Arc<Kill>,
         /// A kill point has reported it.
         seen: bool,
+        /// How many of its guards may still see it for the first time.
+        unseen: u32,
         /// How many kill points it has passed since.
         passed: u32,
     },
@@ -139,19 +208,24 @@ pub(crate) enum KillReply {
 }
 
 impl Entry {
-    pub(crate) fn new(id: Id<'_>, started: Instant, forbidden: bool, list: Arc<dyn List>) -> Self {
-        Entry::with_life(id, started, forbidden, Life::Running, Home::Kept(list))
+    pub(crate) fn new(start: Start<'_>) -> Self {
+        let Start { name, started, forbidden, list } = start;
+        Entry::with_life(name, started, forbidden, Life::Running, Home::Kept(list))
     }
 
     /// What stands for a task where there is none: it has no id, and its verbs do nothing.
     pub(crate) fn nobody() -> Self {
-        Entry::with_life(Id { hash: 0, id: "" }, Instant::now(), false, Life::Nobody, Home::Gone)
+        let name = Name::Id(Id { hash: 0, id: "" });
+        Entry { is_nobody: true, ..Entry::with_life(name, Instant::now(), false, Life::Nobody, Home::Gone) }
     }
 
-    fn with_life(id: Id<'_>, started: Instant, forbidden: bool, life: Life, home: Home) -> Self {
+    fn with_life(name: Name<'_>, started: Instant, forbidden: bool, life: Life, home: Home) -> Self {
+        let (id, hash, slot) = name.parts();
         Entry {
-            id: CompactString::new(id.id),
-            hash: id.hash,
+            id,
+            hash,
+            slot,
+            is_nobody: false,
             started,
             signals: AtomicU8::new(0),
             has_past: AtomicBool::new(false),
@@ -175,10 +249,21 @@ impl Entry {
 
     /// Makes the entry of a task that is forgotten that of a new one, in its place: half a kilobyte
     /// that is neither allocated, moved nor freed.
-    pub(crate) fn reuse(&mut self, id: Id<'_>, started: Instant, forbidden: bool, list: Arc<dyn List>) {
+    pub(crate) fn reuse(&mut self, start: Start<'_>) {
+        let Start { name, started, forbidden, list } = start;
+        let (id, hash, slot) = name.parts();
         // Named one by one, so that a new field is not left as it was.
-        let Entry { id: old_id, hash: old_hash, started: old_start, signals, has_past, started_unwinding, state } =
-            self;
+        let Entry {
+            id: old_id,
+            hash: old_hash,
+            slot: old_slot,
+            is_nobody: _,
+            started: old_start,
+            signals,
+            has_past,
+            started_unwinding,
+            state,
+        } = self;
         let state = state.get_mut().unwrap_or_else(PoisonError::into_inner);
         let State {
             life,
@@ -194,8 +279,9 @@ impl Entry {
             site,
             truncations,
         } = state;
-        *old_id = CompactString::new(id.id);
-        *old_hash = id.hash;
+        *old_id = id;
+        *old_hash = hash;
+        *old_slot = slot;
         *old_start = started;
         *signals.get_mut() = 0;
         *has_past.get_mut() = false;
@@ -204,7 +290,7 @@ impl Entry {
         columns.reset();
         history.reset();
         *was_forbidden = forbidden;
-        *waiters = Waiters::default();
+        waiters.reset();
         *home = Home::Kept(list);
         *guards = 1;
         *has_panicked = false;
@@ -214,13 +300,29 @@ impl Entry {
         *truncations = None;
     }
 
+    /// The task, as long as nobody else knows it.
+    #[inline]
+    pub(crate) fn fresh(&mut self) -> Fresh<'_> {
+        Fresh(self.state.get_mut().unwrap_or_else(PoisonError::into_inner))
+    }
+
     pub(crate) fn id(&self) -> &str {
-        &self.id
+        self.id.get_or_init(|| request::id(self.hash))
+    }
+
+    #[inline]
+    pub(crate) fn is_nobody(&self) -> bool {
+        self.is_nobody
     }
 
     #[inline]
     pub(crate) fn hash(&self) -> u64 {
         self.hash
+    }
+
+    #[inline]
+    pub(crate) fn slot(&self) -> Option<u32> {
+        (self.slot != IN_MAP).then_some(self.slot)
     }
 
     pub(crate) fn started(&self) -> Instant {
@@ -250,7 +352,7 @@ impl Entry {
     }
 
     #[inline]
-    pub(crate) fn set_status(&self, status: Cow<'static, str>, site: &'static Location<'static>) {
+    pub(crate) fn set_status(&self, status: Cow<'static, str>, site: Option<&'static Location<'static>>) {
         let is_over = status.len() > limits::STATUS;
         let status = limits::cut(status, limits::STATUS);
         if let Some(mut state) = self.live() {
@@ -258,7 +360,7 @@ impl Entry {
             if state.history.enter(status, self.started) {
                 self.has_past.store(true, Ordering::Relaxed);
             }
-            state.site = Some(site);
+            state.site = site;
             if is_over {
                 state.truncations().statuses += 1;
             }
@@ -318,6 +420,16 @@ impl Entry {
         self.lock().home.list()
     }
 
+    /// A panic leaves a part of its work.
+    #[cfg_attr(not(feature = "tracing-layer"), allow(dead_code))]
+    pub(crate) fn panics(&self) {
+        if unwinding::in_progress().is_none()
+            && let Some(mut state) = self.live()
+        {
+            state.has_panicked = true;
+        }
+    }
+
     pub(crate) fn forbid_kill(&self) {
         self.lock().forbidden = true;
     }
@@ -327,7 +439,7 @@ impl Entry {
     pub(crate) fn kill(&self, message: String, by: Option<Arc<Peer>>) -> KillReply {
         let is_over = message.len() > limits::MESSAGE;
         let message = limits::cut(message.into(), limits::MESSAGE).into_owned();
-        let id = self.id.to_string();
+        let id = self.id().to_string();
         let mut state = self.lock();
         match &state.life {
             Life::Nobody | Life::Ended { .. } => return KillReply::Ended,
@@ -337,7 +449,7 @@ impl Entry {
         }
         let status = state.history.current().clone();
         let kill = Arc::new(Kill::new(id, message, by, self.started, status));
-        state.life = Life::Killing { kill: Arc::clone(&kill), seen: false, passed: 0 };
+        state.life = Life::Killing { kill: Arc::clone(&kill), seen: false, unseen: 0, passed: 0 };
         self.signals.fetch_or(KILL, Ordering::Release);
         if is_over {
             state.truncations().messages += 1;
@@ -354,6 +466,17 @@ impl Entry {
         self.signals.load(Ordering::Acquire) & KILL != 0
     }
 
+    /// The call of a status is no kill point from now on: the code that reports may not be that of the task.
+    #[cfg(feature = "tracing-layer")]
+    pub(crate) fn never_unwinds(&self) {
+        self.signals.fetch_or(QUIET, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.signals.load(Ordering::Relaxed) & QUIET != 0
+    }
+
     pub(crate) fn has_ended(&self) -> bool {
         matches!(self.lock().life, Life::Ended { .. })
     }
@@ -363,7 +486,7 @@ impl Entry {
     #[inline]
     pub(crate) fn kill_point(&self, location: &'static Location<'static>) -> Option<Killed> {
         unwinding::clear_mark();
-        match self.signals.load(Ordering::Acquire) {
+        match self.signals.load(Ordering::Acquire) & !QUIET {
             0 => None,
             _ => self.see_kill(location, true),
         }
@@ -372,7 +495,7 @@ impl Entry {
     /// The same for code of ours that looks on behalf of a task: it is not counted.
     #[inline]
     pub(crate) fn look_for_kill(&self, location: &'static Location<'static>) -> Option<Killed> {
-        match self.signals.load(Ordering::Acquire) {
+        match self.signals.load(Ordering::Acquire) & !QUIET {
             0 => None,
             _ => self.see_kill(location, false),
         }
@@ -384,10 +507,15 @@ impl Entry {
         let counts = counts && !thread::panicking();
         let mut state = self.lock();
         self.clear_abandoned(&mut state);
-        let status = state.history.current().clone();
+        let (status, guards) = (state.history.current().clone(), state.guards);
         match &mut state.life {
-            Life::Killing { kill, seen, passed } => {
-                *passed = passed.saturating_add(u32::from(*seen && counts));
+            Life::Killing { kill, seen, unseen, passed } => {
+                match *seen {
+                    // Each guard stands for work of its own.
+                    false => *unseen = guards - 1,
+                    true if counts && *unseen > 0 => *unseen -= 1,
+                    true => *passed = passed.saturating_add(u32::from(counts)),
+                }
                 *seen = true;
                 Some(Killed::new(Arc::clone(kill), status, location))
             }
@@ -431,6 +559,9 @@ impl Entry {
     /// `key` names the future that waits, from its first call on. It must
     /// [forget](Self::forget_waiter) it in the end.
     pub(crate) fn poll(&self, awaited: Awaited, key: &mut Option<Key>, waker: &Waker) -> Poll<()> {
+        if self.is_nobody {
+            return Poll::Pending;
+        }
         let has_come = |state: &State| if state.life.has_come(awaited) { Poll::Ready(()) } else { Poll::Pending };
         Waiters::poll(|| self.lock(), |state| &mut state.waiters, has_come, key, waker)
     }
@@ -467,7 +598,7 @@ impl Entry {
     /// The bytes that the entry holds besides itself, but for the past of the task.
     #[inline]
     fn spilled(&self, state: &State, is_plain: bool) -> usize {
-        let id = if self.id.is_heap_allocated() { self.id.capacity() } else { 0 };
+        let id = self.id.get().filter(|id| id.is_heap_allocated()).map_or(0, CompactString::capacity);
         let status = match state.history.current() {
             Cow::Borrowed(_) => 0,
             Cow::Owned(status) => status.capacity(),
@@ -500,6 +631,13 @@ impl Life {
 }
 
 impl State {
+    /// Itself, to be read.
+    #[inline]
+    fn settled(&mut self) -> &Self {
+        self.columns.settle();
+        self
+    }
+
     #[cold]
     fn truncations(&mut self) -> &mut Truncations {
         self.truncations.get_or_insert_default()

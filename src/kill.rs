@@ -21,6 +21,9 @@ pub(crate) struct Kill {
     /// The age and the status of the task at that time.
     pub(crate) age: Duration,
     pub(crate) status: Cow<'static, str>,
+    /// Whether its request has been sent to the log: its end comes after that.
+    #[cfg_attr(not(feature = "tracing"), allow(dead_code))]
+    pub(crate) is_logged: Mutex<bool>,
     /// Set once, when the task has left the list.
     ending: OnceLock<Ending>,
     /// The lock is a leaf.
@@ -62,6 +65,7 @@ impl Kill {
             time: SystemTime::now(),
             age: at.saturating_duration_since(started),
             status,
+            is_logged: Mutex::default(),
             ending: OnceLock::new(),
             waiters: Mutex::default(),
         }

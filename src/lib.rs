@@ -40,6 +40,10 @@
 //! # }
 //! ```
 //!
+//! A server that speaks tower (axum, tonic, hyper) needs one line, with the feature `axum` or `tower`:
+//! `Router::new()..layer(pm::layer())`. Code below it reports by [`current`]. A program that is
+//! instrumented with `tracing` needs one line too: `pm::tracing_layer()`, with the feature `tracing-layer`.
+//!
 //! # From one line to all of it
 //!
 //! 1. [`start`], [`set_cols`] and [`spawn`], as above: one list for the
@@ -69,6 +73,7 @@
 //! # Further reading
 //!
 //! - [The line protocol](_documentation::protocol): every byte that `nc` sees.
+//! - [Requests](_documentation::requests): axum, tonic and hyper, and what a kill does to a request.
 //! - [The kill](_documentation::kill): how it works, and what it cannot do, each with the remedy.
 //! - [Expressions](_documentation::expressions): the manual of `where` and `kill where`.
 //! - [Reliability](_documentation::reliability): what was done to break it.
@@ -90,6 +95,8 @@ mod history;
 mod key;
 mod kill;
 mod killed;
+#[cfg(feature = "tower")]
+pub mod layer;
 mod limits;
 mod list;
 mod numbers;
@@ -104,9 +111,13 @@ mod proc;
 #[doc(hidden)]
 pub mod properties;
 mod render;
+mod request;
 mod run;
 mod server;
 mod session;
+mod slots;
+#[cfg(feature = "tracing-layer")]
+mod spans;
 mod spare;
 mod stats;
 mod task;
@@ -124,6 +135,8 @@ pub use global::{
 };
 pub use kill::Ending;
 pub use killed::{KillError, Killed};
+#[cfg(feature = "tower")]
+pub use layer::layer;
 pub use list::ProcList;
 pub use peer::{Peer, User};
 pub use pending_kill::PendingKill;
@@ -132,6 +145,8 @@ pub use proc::{Killing, Outcome, Proc, Site, Step};
 #[cfg(unix)]
 pub use server::BoundUnixServer;
 pub use server::{Address, BoundServer, Server};
+#[cfg(feature = "tracing-layer")]
+pub use spans::{TracingLayer, tracing_layer};
 pub use stats::Stats;
 pub use task::{Handle, Task};
 pub use unwinding::catch;
@@ -150,6 +165,8 @@ pub mod _documentation {
     pub mod protocol {}
     #[doc = include_str!("../docs/kill.md")]
     pub mod kill {}
+    #[doc = include_str!("../docs/tower.md")]
+    pub mod requests {}
     #[doc = include_str!("../docs/performance.md")]
     pub mod performance {}
     #[doc = include_str!("../docs/expressions.md")]

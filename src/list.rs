@@ -17,13 +17,15 @@ use dashmap::DashMap;
 
 use crate::audit::Audit;
 use crate::clock::Tick;
-use crate::entry::{End, Entry, EntryRef, Id, KillReply, List};
+use crate::entry::{End, Entry, EntryRef, Extra, Fresh, Id, KillReply, List, Name, Start};
 use crate::escape;
 use crate::finished::Finished;
 use crate::key::{ById, IdentityHasher, Named};
 use crate::limits::{self, ID};
 use crate::numbers::{Blocks, Numbers};
 use crate::proc::Proc;
+use crate::request;
+use crate::slots::Slots;
 use crate::spare;
 
 /// Names that mean something else than a column of the program's.
@@ -81,6 +83,7 @@ pub(crate) struct Stripe {
     /// The names of columns that were set as secrets.
     secrets: Mutex<BTreeSet<CompactString>>,
     numbers: Blocks,
+    requests: Slots,
 }
 
 /// What the clones of a list share.
@@ -93,6 +96,10 @@ pub(crate) struct Shared {
     audit: Audit,
     finished: Finished,
     numbers: Numbers,
+    /// There are requests in slots, or were. From then on an id that looks like theirs is searched for.
+    has_requests: AtomicBool,
+    /// Some task has chosen an id that looks like that of a request. From then on requests are in the map.
+    has_lookalikes: AtomicBool,
     /// Numbers for the ids that a task cannot have as they are.
     unnamed: AtomicU64,
     repeated: AtomicU64,
@@ -109,6 +116,8 @@ impl ProcList {
             audit: Audit::default(),
             finished: Finished::new(STRIPES),
             numbers: Numbers::default(),
+            has_requests: AtomicBool::new(false),
+            has_lookalikes: AtomicBool::new(false),
             unnamed: AtomicU64::new(1),
             repeated: AtomicU64::new(10),
         });
@@ -119,6 +128,7 @@ impl ProcList {
             shelf,
             secrets: Mutex::default(),
             numbers: Blocks::default(),
+            requests: Slots::default(),
         };
         let stripes = (0..STRIPES).map(|shelf| Arc::new(stripe(shelf))).collect();
         ProcList { shared, stripes }
@@ -148,6 +158,14 @@ impl ProcList {
         *self.shared.columns.write().unwrap_or_else(PoisonError::into_inner) = columns.into();
     }
 
+    /// [`set_cols`](Self::set_cols), unless there are columns already.
+    #[cfg(feature = "tower")]
+    pub(crate) fn set_cols_if_none(&self, names: impl IntoIterator<Item: AsRef<str>>) {
+        if self.columns().is_empty() {
+            self.set_cols(names);
+        }
+    }
+
     pub(crate) fn columns(&self) -> Arc<[String]> {
         Arc::clone(&self.shared.columns.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -166,12 +184,12 @@ impl ProcList {
 
     /// How many tasks are running.
     pub fn len(&self) -> usize {
-        self.shared.running.len()
+        self.shared.running.len() + self.slots().map(Slots::len).sum::<usize>()
     }
 
     /// Whether no task is running.
     pub fn is_empty(&self) -> bool {
-        self.shared.running.is_empty()
+        self.len() == 0
     }
 
     /// Whether tasks that start from now on refuse to be killed. Those that
@@ -201,11 +219,21 @@ impl ProcList {
 
     /// Adds a task under `id`, or under the next best id, and returns its entry.
     pub(crate) fn insert(&self, id: &str) -> Arc<Entry> {
+        self.insert_described(id, |_| {})
+    }
+
+    /// The same, with what `describe` sets before anybody sees it.
+    #[inline]
+    pub(crate) fn insert_described(&self, id: &str, describe: impl Fn(Fresh<'_>)) -> Arc<Entry> {
         let started = Instant::now();
         let forbidden = self.shared.forbid_kill.load(Ordering::Relaxed);
         let stripe = &self.stripes[stripe_index()];
         let enter = |id: &str| {
-            self.shared.enter(spare::entry(self.shared.key(id), started, forbidden, Arc::clone(stripe) as _))
+            if request::number(id).is_some_and(|number| self.is_request(number)) {
+                return None;
+            }
+            let (name, list) = (Name::Id(self.shared.key(id)), Arc::clone(stripe) as _);
+            self.shared.enter(spare::entry(Start { name, started, forbidden, list }, &describe))
         };
         if !id.is_empty()
             && id.len() <= ID
@@ -214,6 +242,36 @@ impl ProcList {
             return entry;
         }
         self.insert_next_best(id, enter)
+    }
+
+    /// Adds a request, under the next of their ids.
+    #[cfg_attr(not(feature = "tower"), allow(dead_code))]
+    #[inline]
+    pub(crate) fn insert_request(&self, describe: impl Fn(Fresh<'_>)) -> Arc<Entry> {
+        let shared = &*self.shared;
+        if !shared.has_requests.load(Ordering::Relaxed) {
+            shared.has_requests.store(true, Ordering::SeqCst);
+        }
+        let started = Instant::now();
+        let forbidden = shared.forbid_kill.load(Ordering::Relaxed);
+        let stripe = &self.stripes[stripe_index()];
+        let make = |number, slot| {
+            let (name, list) = (Name::Request { number, slot }, Arc::clone(stripe) as _);
+            spare::entry(Start { name, started, forbidden, list }, &describe)
+        };
+        let is_closed = || shared.has_lookalikes.load(Ordering::SeqCst);
+        match stripe.requests.insert(&shared.numbers, is_closed, make) {
+            Some(entry) => entry,
+            None => self.insert_described(&self.next_id(request::PREFIX), describe),
+        }
+    }
+
+    /// Whether a request in a slot has this number. From now on requests that start go into the map: those of
+    /// a stripe either were there when it was searched, or see that.
+    #[cold]
+    fn is_request(&self, number: u64) -> bool {
+        self.shared.has_lookalikes.store(true, Ordering::SeqCst);
+        self.find_request(number).is_some()
     }
 
     /// Enters a task under the next best id.
@@ -255,13 +313,30 @@ impl ProcList {
         }
     }
 
-    /// The next number of `prefix`.
-    pub(crate) fn next_number(&self, prefix: &str) -> u64 {
-        self.stripes[stripe_index()].numbers.next(prefix, &self.shared.numbers)
+    /// The id with the next number of `prefix`.
+    #[inline]
+    pub(crate) fn next_id(&self, prefix: &str) -> CompactString {
+        let number = self.stripes[stripe_index()].numbers.next(prefix, &self.shared.numbers);
+        let mut id = CompactString::new(prefix);
+        id.push_str(itoa::Buffer::new().format(number));
+        id
     }
 
     pub(crate) fn find(&self, id: &str) -> Option<Arc<Entry>> {
-        self.shared.running.get(&self.shared.key(id) as &dyn Named).map(|found| Arc::clone(&found.key().entry))
+        let in_map = self.shared.running.get(&self.shared.key(id) as &dyn Named);
+        in_map.map(|found| Arc::clone(&found.key().entry)).or_else(|| self.find_request(request::number(id)?))
+    }
+
+    /// The request with this number.
+    fn find_request(&self, number: u64) -> Option<Arc<Entry>> {
+        let is_it = |entry: &Arc<Entry>| (entry.hash() == number).then(|| Arc::clone(entry));
+        self.slots().find_map(|slots| slots.find_map(is_it))
+    }
+
+    /// The slots of all stripes, if there is anything in them.
+    fn slots(&self) -> impl Iterator<Item = &Slots> {
+        let has_requests = self.shared.has_requests.load(Ordering::SeqCst);
+        self.stripes.iter().filter(move |_| has_requests).map(|stripe| &stripe.requests)
     }
 
     /// The stripe of the calling thread.
@@ -282,8 +357,14 @@ impl ProcList {
     /// All entries, in no order. Takes one shard's lock at a time, for as long
     /// as it takes to clone its `Arc`s; the vector has room before that.
     pub(crate) fn entries(&self) -> Vec<Arc<Entry>> {
-        let mut entries = Vec::with_capacity(self.shared.running.len() + SHARDS);
+        let mut entries = Vec::with_capacity(self.len() + SHARDS);
         entries.extend(self.shared.running.iter().map(|found| Arc::clone(&found.key().entry)));
+        for slots in self.slots() {
+            slots.find_map(|entry| {
+                entries.push(Arc::clone(entry));
+                None::<()>
+            });
+        }
         entries
     }
 
@@ -296,21 +377,34 @@ impl ProcList {
     ) -> Vec<T> {
         let read = |entry: &Arc<Entry>| entry.with_live(|row| read(entry, row)).flatten();
         match is_quick {
-            true => self.shared.running.iter().filter_map(|found| read(&found.key().entry)).collect(),
+            true => {
+                let mut found: Vec<T> =
+                    self.shared.running.iter().filter_map(|found| read(&found.key().entry)).collect();
+                for slots in self.slots() {
+                    slots.find_map(|entry| {
+                        found.extend(read(entry));
+                        None::<()>
+                    });
+                }
+                found
+            }
             false => self.entries().iter().filter_map(read).collect(),
         }
     }
 
     /// Whether `holds` for some running task.
     pub(crate) fn any(&self, holds: impl Fn(&EntryRef<'_>) -> bool) -> bool {
-        self.shared.running.iter().any(|found| found.key().entry.with_live(&holds).unwrap_or(false))
+        let holds = |entry: &Arc<Entry>| entry.with_live(&holds).unwrap_or(false);
+        let in_slot = |slots: &Slots| slots.find_map(|entry| holds(entry).then_some(())).is_some();
+        self.shared.running.iter().any(|found| holds(&found.key().entry)) || self.slots().any(in_slot)
     }
 
     /// The bytes that the list itself takes, but for its entries: its shards,
     /// and a place in them for each.
     pub(crate) fn overhead(&self) -> usize {
         let places = self.shared.running.capacity() * (size_of::<ById>() + 1);
-        places + SHARDS * 128 + STRIPES * size_of::<Stripe>() + self.shared.finished.overhead()
+        let slots: usize = self.slots().map(Slots::overhead).sum();
+        places + slots + SHARDS * 128 + STRIPES * size_of::<Stripe>() + self.shared.finished.overhead()
     }
 
     /// The tasks that have ended.
@@ -327,6 +421,13 @@ impl Shared {
     #[inline]
     fn key<'a>(&self, id: &'a str) -> Id<'a> {
         Id { hash: self.hasher.hash_one(id), id }
+    }
+
+    /// Its id may be another task's by now only if this one left before.
+    fn remove(&self, entry: &Arc<Entry>) -> Option<Arc<Entry>> {
+        let key = Id { hash: entry.hash(), id: entry.id() };
+        let removed = self.running.remove_if(&key as &dyn Named, |found, ()| Arc::ptr_eq(&found.entry, entry));
+        removed.map(|(by_id, ())| by_id.entry)
     }
 
     /// Adds `entry` if its id is free.
@@ -347,23 +448,31 @@ impl Stripe {
     }
 }
 
+impl Stripe {
+    #[cold]
+    fn announce(&self, extra: Extra) {
+        extra.woken.wake();
+        if let Some((kill, ending)) = extra.kill {
+            kill.announce(ending.clone());
+            self.shared.audit.kill_ended(&kill, &ending);
+        }
+    }
+}
+
 impl List for Stripe {
     /// The one place where a task leaves the list.
     fn leave(&self, entry: &Arc<Entry>, end: End) {
-        let key = Id { hash: entry.hash(), id: entry.id() };
-        // Its id may be another task's by now only if this one left before.
-        let removed = self.shared.running.remove_if(&key as &dyn Named, |found, ()| Arc::ptr_eq(&found.entry, entry));
-        if let Some((ById { entry, .. }, ())) = removed
+        let removed = match entry.slot() {
+            Some(slot) => self.requests.remove(slot),
+            None => self.shared.remove(entry),
+        };
+        if let Some(entry) = removed
             && let Some(evicted) = self.shared.finished.record(self.shelf, entry, &end)
         {
             spare::put(evicted);
         }
         if let Some(extra) = end.extra {
-            extra.woken.wake();
-            if let Some((kill, ending)) = extra.kill {
-                kill.announce(ending.clone());
-                self.shared.audit.kill_ended(&kill, &ending);
-            }
+            self.announce(*extra);
         }
     }
 

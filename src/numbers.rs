@@ -46,7 +46,7 @@ impl Blocks {
 
 impl Numbers {
     /// A block of numbers that is given out once, and the prefix that it is for.
-    fn take(&self, prefix: &str) -> (CompactString, Range<u64>) {
+    pub(crate) fn take(&self, prefix: &str) -> (CompactString, Range<u64>) {
         let mut counts = lock(&self.0);
         let has_own = counts.contains_key(prefix) || counts.len() < PREFIXES;
         let prefix = CompactString::new(if has_own { prefix } else { "" });

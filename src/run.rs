@@ -13,8 +13,8 @@ use crate::current;
 use crate::entry::{Awaited, Entry};
 use crate::killed::Killed;
 use crate::task::{Handle, Task};
-use crate::unwinding::{self, catch};
-use crate::wait::Waiting;
+use crate::unwinding::{self, Unwound, catch, catch_all};
+use crate::waiters::Key;
 
 impl Handle {
     /// Runs `future` as the work of this task: a kill ends it wherever it is,
@@ -78,7 +78,12 @@ impl Handle {
     /// ```
     #[track_caller]
     pub fn run<F: Future>(&self, future: F) -> Run<F> {
-        Run { work: Work::new(&self.entry, Location::caller()), is_parked: false, future: Some(future) }
+        Run {
+            entry: Arc::clone(&self.entry),
+            work: Work::new(Location::caller()),
+            is_parked: false,
+            future: Some(future),
+        }
     }
 }
 
@@ -142,9 +147,9 @@ impl<F: Future> Future for Scope<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         *this.is_begun = true;
-        let ending = EndInUnwind(this.task);
+        let ending = EndInUnwind { task: this.task, was_unwinding: thread::panicking() };
         let result = ready!(this.run.poll(cx));
-        drop(ending.0.take());
+        drop(ending.task.take());
         Poll::Ready(result)
     }
 }
@@ -159,6 +164,7 @@ pin_project! {
     /// The future of [`Handle::run`].
     #[must_use = "futures do nothing unless they are polled"]
     pub struct Run<F> {
+        entry: Arc<Entry>,
         work: Work,
         // It has been polled and was not ready: dropping it gives up work.
         is_parked: bool,
@@ -170,20 +176,20 @@ pin_project! {
     impl<F> PinnedDrop for Run<F> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
-            if this.future.is_none() {
-                return;
+            let entry = &*this.entry;
+            if this.future.is_some() {
+                let is_abandoned = *this.is_parked && !unwinding::is_under_way();
+                // Before, because the guard may be inside; after, because destructors may report.
+                if is_abandoned {
+                    entry.abandon();
+                }
+                // A kill is caught whatever its task: none leaves a destructor.
+                let _caught = catch(|| in_scope(entry, || this.future.set(None)));
+                if is_abandoned {
+                    entry.abandon();
+                }
             }
-            let entry = this.work.entry();
-            let is_abandoned = *this.is_parked && !thread::panicking() && unwinding::in_progress().is_none();
-            // Before, because the guard may be inside; after, because destructors may report.
-            if is_abandoned {
-                entry.abandon();
-            }
-            // A kill is caught whatever its task: none leaves a destructor.
-            let _caught = catch(|| this.work.in_scope(|| this.future.set(None)));
-            if is_abandoned {
-                entry.abandon();
-            }
+            this.work.end(entry);
         }
     }
 }
@@ -191,119 +197,164 @@ pin_project! {
 impl<F: Future> Future for Run<F> {
     type Output = Result<F::Output, Killed>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.as_mut().project();
-        let Some(future) = this.future.as_mut().as_pin_mut() else {
-            panic!("`run` polled after it returned");
-        };
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let (entry, mut future) = (&*this.entry, this.future);
         // Not if it unwinds now.
         *this.is_parked = false;
-        match this.work.poll(cx, |cx| future.poll(cx)) {
-            Poll::Ready(result) => Poll::Ready(self.finish(result)),
-            Poll::Pending => {
-                *this.is_parked = true;
-                Poll::Pending
+        let mut output = None;
+        match this.work.poll(entry, cx, Look::First, |cx| poll_into(future.as_mut(), &mut output, cx)) {
+            Ok(polled) => match output {
+                Some(output) => Poll::Ready(Ok(output)),
+                None => {
+                    *this.is_parked = polled.is_pending();
+                    Poll::Pending
+                }
+            },
+            Err(Stopped::Killed(killed)) => {
+                let _caught = drop_killed(entry, &killed, || {
+                    future.set(None);
+                    drop(output);
+                });
+                entry.goes_on();
+                Poll::Ready(Err(killed))
             }
-        }
-    }
-}
-
-impl<F: Future> Run<F> {
-    /// Drops the future, whose destructors, and those of its output, may have kill points.
-    fn finish(self: Pin<&mut Self>, result: Result<F::Output, Killed>) -> Result<F::Output, Killed> {
-        let this = self.project();
-        *this.is_parked = false;
-        let (work, mut future) = (this.work, this.future);
-        let dropped = match &result {
-            Ok(_) => catch(|| work.in_scope(|| future.set(None))),
-            Err(killed) => work.drop_killed(killed, || future.set(None)),
-        };
-        match (result, dropped) {
-            (Ok(output), Err(killed)) if work.entry().is_killed_by(&killed) => {
-                let _caught = work.drop_killed(&killed, || drop(output));
-                Err(killed)
-            }
-            (result, _) => {
-                // A `run` inside it that was dropped gave up a part of the work only.
-                work.entry().goes_on();
-                result
-            }
-        }
-    }
-}
-
-/// What is polled as the work of a task, and ends with its kill.
-#[derive(Debug)]
-pub(crate) struct Work {
-    waiting: Waiting,
-    location: &'static Location<'static>,
-}
-
-impl Work {
-    pub(crate) fn new(entry: &Arc<Entry>, location: &'static Location<'static>) -> Self {
-        Work { waiting: Waiting::new(entry), location }
-    }
-
-    fn entry(&self) -> &Arc<Entry> {
-        &self.waiting.entry
-    }
-
-    /// Calls `poll` unless the task has been killed, stops the unwinding of its kill there, and, if it is
-    /// pending, wakes it for the kill.
-    pub(crate) fn poll<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
-    ) -> Poll<Result<T, Killed>> {
-        unwinding::clear_mark();
-        self.entry().goes_on();
-        if let Some(killed) = self.entry().look_for_kill(self.location) {
-            return Poll::Ready(Err(killed));
-        }
-        match self.stop_own_kill(|| self.in_scope(|| poll(cx))) {
-            Ok(Poll::Ready(output)) => return Poll::Ready(Ok(output)),
-            Ok(Poll::Pending) => {}
-            Err(killed) => return Poll::Ready(Err(killed)),
-        }
-        if self.waiting.poll(Awaited::Kill, cx).is_ready()
-            && let Some(killed) = self.entry().look_for_kill(self.location)
-        {
-            return Poll::Ready(Err(killed));
-        }
-        Poll::Pending
-    }
-
-    /// Calls `f`, and stops a kill of this task there. That of another task goes on.
-    pub(crate) fn stop_own_kill<T>(&self, f: impl FnOnce() -> T) -> Result<T, Killed> {
-        catch(f).map_err(|killed| if self.entry().is_killed_by(&killed) { killed } else { killed.resume_unwind() })
-    }
-
-    /// Calls `drop`, which drops what `killed` has ended. No kill leaves a destructor.
-    pub(crate) fn drop_killed(&self, killed: &Killed, drop: impl FnOnce()) -> Result<(), Killed> {
-        catch(|| killed.dropping(|| self.in_scope(drop)))
-    }
-
-    /// Calls `f` with the task as the current one.
-    pub(crate) fn in_scope<T>(&self, f: impl FnOnce() -> T) -> T {
-        let _scope = current::Scope::of(self.entry());
-        f()
-    }
-}
-
-/// Ends the task, if this is dropped while a panic unwinds. Who polls may catch the panic, and drop what
-/// it has polled only then.
-pub(crate) struct EndInUnwind<'a>(pub(crate) &'a mut Option<Task>);
-
-impl Drop for EndInUnwind<'_> {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            drop(self.0.take());
+            Err(Stopped::Unwinds(unwound)) => unwound.resume(),
         }
     }
 }
 
 impl<F> fmt::Debug for Run<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Run").field("id", &self.work.entry().id()).finish_non_exhaustive()
+        f.debug_struct("Run").field("id", &self.entry.id()).finish_non_exhaustive()
+    }
+}
+
+/// What is polled as the work of a task, and ends with its kill. Whoever has it has the entry too, and
+/// must [end](Self::end) it.
+#[derive(Debug)]
+pub(crate) struct Work {
+    waiter: Option<Key>,
+    location: &'static Location<'static>,
+}
+
+/// When a poll looks for a kill.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    First,
+    /// Only if nothing is ready.
+    #[cfg_attr(not(feature = "tower"), allow(dead_code))]
+    IfPending,
+}
+
+/// Why work came to no output.
+pub(crate) enum Stopped {
+    /// By the kill of its task.
+    Killed(Killed),
+    /// By a panic, or the kill of another task, which is to go on.
+    Unwinds(Unwound),
+}
+
+impl Work {
+    pub(crate) fn new(location: &'static Location<'static>) -> Self {
+        Work { waiter: None, location }
+    }
+
+    /// Calls `poll`, which says whether it was ready, as the work of the task, and stops what unwinds. If it was
+    /// not ready, the kill wakes it.
+    #[inline]
+    pub(crate) fn poll(
+        &mut self,
+        entry: &Arc<Entry>,
+        cx: &mut Context<'_>,
+        look: Look,
+        poll: impl FnOnce(&mut Context<'_>) -> bool,
+    ) -> Result<Poll<()>, Stopped> {
+        // Whoever polls has caught what unwound before, and the task goes on.
+        unwinding::clear_mark();
+        entry.goes_on();
+        if look == Look::First {
+            self.look(entry)?;
+        }
+        let is_ready = catch_own(entry, || poll(cx))?;
+        if is_ready {
+            // A `run` inside it that was dropped gave up a part of the work only.
+            entry.goes_on();
+            return Ok(Poll::Ready(()));
+        }
+        if entry.poll(Awaited::Kill, &mut self.waiter, cx.waker()).is_ready() {
+            self.look(entry)?;
+        }
+        Ok(Poll::Pending)
+    }
+
+    #[inline]
+    fn look(&self, entry: &Entry) -> Result<(), Stopped> {
+        match entry.look_for_kill(self.location) {
+            None => Ok(()),
+            Some(killed) => Err(Stopped::Killed(killed)),
+        }
+    }
+
+    /// Waits no more.
+    #[inline]
+    pub(crate) fn end(&mut self, entry: &Entry) {
+        if let Some(waiter) = self.waiter.take() {
+            entry.forget_waiter(waiter);
+        }
+    }
+}
+
+/// Polls `future` into `output`, and drops it when it is ready, because its destructors may have kill points. Returns
+/// whether it was. Nothing is moved: what a handler returns is large.
+#[inline]
+pub(crate) fn poll_into<F: Future>(
+    mut future: Pin<&mut Option<F>>,
+    output: &mut Option<F::Output>,
+    cx: &mut Context<'_>,
+) -> bool {
+    let Some(polled) = future.as_mut().as_pin_mut() else { panic!("a future polled after it returned") };
+    match polled.poll(cx) {
+        Poll::Ready(ready) => *output = Some(ready),
+        Poll::Pending => return false,
+    }
+    future.set(None);
+    true
+}
+
+/// Calls `f` as the work of a task, and stops what unwinds.
+#[inline]
+pub(crate) fn catch_own<T>(entry: &Arc<Entry>, f: impl FnOnce() -> T) -> Result<T, Stopped> {
+    catch_all(|| in_scope(entry, f)).map_err(|unwound| match unwound {
+        Unwound::Kill(killed) if entry.is_killed_by(&killed) => Stopped::Killed(killed),
+        unwound => Stopped::Unwinds(unwound),
+    })
+}
+
+/// Calls `drop`, which drops what `killed` has ended. No kill leaves a destructor.
+pub(crate) fn drop_killed(entry: &Arc<Entry>, killed: &Killed, drop: impl FnOnce()) -> Result<(), Killed> {
+    catch(|| killed.dropping(|| in_scope(entry, drop)))
+}
+
+/// Calls `f` with the task as the current one.
+#[inline]
+pub(crate) fn in_scope<T>(entry: &Arc<Entry>, f: impl FnOnce() -> T) -> T {
+    let _scope = current::Scope::of(entry);
+    f()
+}
+
+/// Ends the task, if this is dropped while a panic unwinds. Who polls may catch the panic, and drop what
+/// it has polled only then.
+struct EndInUnwind<'a> {
+    task: &'a mut Option<Task>,
+    /// It is polled by a destructor.
+    was_unwinding: bool,
+}
+
+impl Drop for EndInUnwind<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() && !self.was_unwinding {
+            drop(self.task.take());
+        }
     }
 }

@@ -2,25 +2,27 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::time::Instant;
 
-use crate::entry::{Entry, Id, List};
+use crate::entry::{Entry, Fresh, Start};
 
 thread_local! {
     static SPARE: Cell<Option<Arc<Entry>>> = const { Cell::new(None) };
 }
 
-/// An entry for a new task: the spare one, if there is one.
+/// An entry for a new task, described by `describe`: the spare one, if there is one.
 #[inline]
-pub(crate) fn entry(id: Id<'_>, started: Instant, forbidden: bool, list: Arc<dyn List>) -> Arc<Entry> {
+pub(crate) fn entry(start: Start<'_>, describe: impl FnOnce(Fresh<'_>)) -> Arc<Entry> {
     // A thread that is being torn down has none.
     if let Some(mut spare) = SPARE.try_with(Cell::take).ok().flatten()
         && let Some(entry) = Arc::get_mut(&mut spare)
     {
-        entry.reuse(id, started, forbidden, list);
+        entry.reuse(start);
+        describe(entry.fresh());
         return spare;
     }
-    Arc::new(Entry::new(id, started, forbidden, list))
+    let mut entry = Entry::new(start);
+    describe(entry.fresh());
+    Arc::new(entry)
 }
 
 /// Keeps `entry` if nobody else holds it.
@@ -36,19 +38,24 @@ pub(crate) fn put(entry: Arc<Entry>) {
 mod tests {
     use super::*;
     use std::panic::Location;
+    use std::time::Instant;
 
     use crate::ProcList;
-    use crate::entry::{Cause, Guards};
+    use crate::entry::{Cause, Guards, Id, Name};
     use crate::value::Text;
 
     #[test]
     fn the_next_task_is_as_new_in_the_entry_of_one_that_is_forgotten() {
         let list = ProcList::new();
-        let old = entry(Id { hash: 1, id: "old" }, Instant::now(), false, list.stripe());
+        let entry = |id, list: &ProcList| {
+            let name = Name::Id(id);
+            entry(Start { name, started: Instant::now(), forbidden: false, list: list.stripe() }, |_| {})
+        };
+        let old = entry(Id { hash: 1, id: "old" }, &list);
         let place = Arc::as_ptr(&old);
         old.set_col("token", Text::new().format("8e2b"), true);
         for n in 0..40 {
-            old.set_status(format!("step {n}").into(), Location::caller());
+            old.set_status(format!("step {n}").into(), Some(Location::caller()));
         }
         old.kill("too slow".to_string(), None);
         old.kill_point(Location::caller()).expect("was killed");
@@ -60,7 +67,7 @@ mod tests {
         assert!(!old.give_up(Guards::One, Cause::Panic, None) && old.give_up(Guards::One, Cause::Dropped, None));
         put(old);
 
-        let new = entry(Id { hash: 2, id: "new" }, Instant::now(), false, list.stripe());
+        let new = entry(Id { hash: 2, id: "new" }, &list);
         assert_eq!(Arc::as_ptr(&new), place);
         assert!(!new.is_killed() && new.kill_point(Location::caller()).is_none());
         let proc = new.proc();

@@ -7,12 +7,16 @@ use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::thread;
 
+#[cfg(feature = "tower")]
+use crate::entry::Fresh;
 use crate::entry::{Cause, Entry, Guards};
 use crate::killed::Killed;
 use crate::limits;
 use crate::list::ProcList;
 use crate::proc::Proc;
 use crate::unwinding;
+#[cfg(feature = "tower")]
+use crate::unwinding::Unwound;
 use crate::value::Text;
 
 /// The guard of a running task: as long as it lives, the task is in the list.
@@ -78,7 +82,7 @@ pub struct Task {
 /// A reference to a task, with all its verbs but the ending.
 ///
 /// Cheap to clone, and harmless to keep: after the task's end its verbs change
-/// nothing, and report a kill if there was one. Two are equal if they are of the same task. See [`Task`] for which kill point to use where.
+/// nothing, and report a kill if there was one. Two handles of the same task are equal. See [`Task`] for which kill point to use where.
 #[derive(Clone)]
 pub struct Handle {
     pub(crate) entry: Arc<Entry>,
@@ -115,8 +119,22 @@ impl ProcList {
     /// assert_eq!((first.id(), second.id()), ("conn1", "conn2"));
     /// ```
     pub fn start_numbered(&self, prefix: &str) -> Task {
-        let n = self.next_number(prefix);
-        self.start(format!("{prefix}{n}"))
+        unwinding::clear_mark();
+        let entry = self.insert(&self.next_id(prefix));
+        Task { handle: Handle { entry }, is_guard: true }
+    }
+
+    /// Starts the task of a request, with what `describe` sets before anybody sees it: under `id`, or the next of
+    /// `req1`, `req2`, ..
+    #[cfg(feature = "tower")]
+    #[inline]
+    pub(crate) fn start_request(&self, id: Option<&str>, describe: impl Fn(Fresh<'_>)) -> Task {
+        unwinding::clear_mark();
+        let entry = match id {
+            Some(id) => self.insert_described(id, describe),
+            None => self.insert_request(describe),
+        };
+        Task { handle: Handle { entry }, is_guard: true }
     }
 
     /// Sets the status of the task that runs under `id`, and returns a kill
@@ -137,7 +155,7 @@ impl ProcList {
         let location = Location::caller();
         let entry = self.find(id);
         if let Some(entry) = &entry {
-            entry.set_status(status.into(), location);
+            entry.set_status(status.into(), Some(location));
         }
         move || {
             if let Some(entry) = entry {
@@ -151,7 +169,7 @@ impl ProcList {
     #[track_caller]
     pub fn set_status(&self, id: &str, status: impl Into<Cow<'static, str>>) {
         if let Some(entry) = self.find(id) {
-            entry.set_status(status.into(), Location::caller());
+            entry.set_status(status.into(), Some(Location::caller()));
         }
     }
 
@@ -177,7 +195,7 @@ impl ProcList {
     pub fn try_status(&self, id: &str, status: impl Into<Cow<'static, str>>) -> Result<(), Killed> {
         let location = Location::caller();
         let Some(entry) = self.find(id) else { return Ok(()) };
-        entry.set_status(status.into(), location);
+        entry.set_status(status.into(), Some(location));
         entry.kill_point(location).map_or(Ok(()), Err)
     }
 
@@ -273,6 +291,17 @@ impl Task {
     /// ```
     pub fn done_with(self, note: impl Into<String>) -> Proc {
         self.end(Some(note.into()))
+    }
+
+    /// Ends it as the work of a task that has unwound, whoever has caught that.
+    #[cfg(feature = "tower")]
+    pub(crate) fn unwound(mut self, unwound: &Unwound) {
+        let cause = match unwound {
+            Unwound::Kill(killed) => Cause::Kill(killed.clone()),
+            Unwound::Panic(_) => Cause::Panic,
+        };
+        self.is_guard = false;
+        self.entry.give_up(Guards::One, cause, None);
     }
 
     fn end(mut self, note: Option<String>) -> Proc {
@@ -416,14 +445,14 @@ impl Handle {
     #[track_caller]
     pub fn status(&self, status: impl Into<Cow<'static, str>>) -> impl FnOnce() {
         let location = Location::caller();
-        self.entry.set_status(status.into(), location);
+        self.entry.set_status(status.into(), Some(location));
         move || unwind_if_killed(&self.entry, location)
     }
 
     /// Sets the status; no kill point.
     #[track_caller]
     pub fn set_status(&self, status: impl Into<Cow<'static, str>>) {
-        self.entry.set_status(status.into(), Location::caller());
+        self.entry.set_status(status.into(), Some(Location::caller()));
     }
 
     /// Sets the status, and is a kill point for code that returns `Result`.
@@ -433,7 +462,7 @@ impl Handle {
     /// [`Killed`] if the task has been killed.
     #[track_caller]
     pub fn try_status(&self, status: impl Into<Cow<'static, str>>) -> Result<(), Killed> {
-        self.entry.set_status(status.into(), Location::caller());
+        self.entry.set_status(status.into(), Some(Location::caller()));
         self.check()
     }
 
@@ -490,7 +519,7 @@ impl Handle {
 
     /// Whether it stands for no task: what [`current`](crate::current) returns outside of any.
     pub fn is_none(&self) -> bool {
-        self.id().is_empty()
+        self.entry.is_nobody()
     }
 
     /// Whether the task has ended, killed or not.
@@ -511,7 +540,7 @@ impl Eq for Handle {}
 fn unwind_if_killed(entry: &Entry, location: &'static Location<'static>) {
     // A second unwinding would abort the program, and with `panic = "abort"`
     // the first one would.
-    if cfg!(panic = "abort") || thread::panicking() {
+    if cfg!(panic = "abort") || thread::panicking() || entry.is_quiet() {
         return;
     }
     if let Some(killed) = entry.kill_point(location) {

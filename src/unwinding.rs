@@ -3,6 +3,7 @@
 //! A task that is dropped while its thread unwinds has panicked, unless a kill unwinds. The standard
 //! library does not tell which payload unwinds, so a mark of the thread does.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Weak};
@@ -34,15 +35,45 @@ use crate::killed::{Killed, Sighting};
 /// # Ok::<(), pm::KillError>(())
 /// ```
 pub fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Killed> {
+    catch_all(f).map_err(|unwound| match unwound {
+        Unwound::Kill(killed) => killed,
+        Unwound::Panic(_) => unwound.resume(),
+    })
+}
+
+/// What has unwound.
+pub(crate) enum Unwound {
+    Kill(Killed),
+    Panic(Box<dyn Any + Send>),
+}
+
+/// Runs `f`, and stops whatever unwinds here.
+#[inline]
+pub(crate) fn catch_all<T>(f: impl FnOnce() -> T) -> Result<T, Unwound> {
     // Whether what `f` left behind is still whole is for its author to say,
     // as it is for one who calls `std::thread::spawn`.
-    panic::catch_unwind(AssertUnwindSafe(f)).map_err(|payload| match payload.downcast::<Killed>() {
-        Ok(killed) => {
-            clear_mark();
-            *killed
+    panic::catch_unwind(AssertUnwindSafe(f)).map_err(Unwound::of)
+}
+
+impl Unwound {
+    #[cold]
+    fn of(payload: Box<dyn Any + Send>) -> Self {
+        match payload.downcast::<Killed>() {
+            Ok(killed) => {
+                clear_mark();
+                Unwound::Kill(*killed)
+            }
+            Err(panic) => Unwound::Panic(panic),
         }
-        Err(panic) => panic::resume_unwind(panic),
-    })
+    }
+
+    /// Lets it go on.
+    pub(crate) fn resume(self) -> ! {
+        match self {
+            Unwound::Kill(killed) => killed.resume_unwind(),
+            Unwound::Panic(panic) => panic::resume_unwind(panic),
+        }
+    }
 }
 
 /// What a kill does to the calling thread at the moment.

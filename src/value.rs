@@ -40,6 +40,22 @@ impl Text {
         self
     }
 
+    /// Formats an address.
+    pub(crate) fn addr(&mut self, addr: SocketAddrV4) -> &Self {
+        self.push_addr(addr);
+        self
+    }
+
+    /// Takes a text as it is.
+    #[cfg(feature = "tower")]
+    #[inline]
+    pub(crate) fn copy(&mut self, text: &str) -> &Self {
+        if self.write_str(text).is_err() || !self.long.is_empty() {
+            self.cut();
+        }
+        self
+    }
+
     /// What was formatted: whole strings, one behind the other.
     #[inline]
     pub(crate) fn bytes(&self) -> &[u8] {

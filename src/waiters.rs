@@ -48,6 +48,14 @@ impl Waiters {
         Woken(std::mem::take(&mut self.wakers))
     }
 
+    /// As new.
+    #[inline]
+    pub(crate) fn reset(&mut self) {
+        if !self.wakers.is_empty() || self.wakers.spilled() {
+            *self = Waiters::default();
+        }
+    }
+
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.wakers.is_empty()
@@ -63,7 +71,8 @@ impl Waiters {
         key: &mut Option<Key>,
         waker: &Waker,
     ) -> Poll<()> {
-        let mut clone = None;
+        // Who waits for the first time is not known yet.
+        let mut clone = key.is_none().then(|| waker.clone());
         loop {
             let mut state = lock();
             if has_come(&state).is_ready() {

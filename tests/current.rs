@@ -286,3 +286,52 @@ fn without_a_runtime_blocking_work_is_an_error() {
     _ = other.block_on(late);
     assert_eq!(task.done().outcome, Some(Outcome::Ended));
 }
+
+#[tokio::test]
+async fn a_guard_that_its_own_kill_drops_says_nothing_of_it() {
+    let list = ProcList::new();
+    let task = list.start("req1");
+    let mut run = Box::pin(task.run(async {
+        let _kept = pm::current().keep().unwrap();
+        std::future::pending::<()>().await;
+    }));
+    assert!(poll!(&mut run).is_pending());
+    let pending = list.request_kill("req1", "too slow").unwrap();
+    run.await.unwrap_err();
+    drop(task);
+    let ending = pending.outcome().await;
+    assert_eq!((ending.outcome, ending.note), (Outcome::Killed, None));
+}
+
+#[test]
+fn a_task_that_a_destructor_polls_while_unwinding_is_polled_to_its_end() {
+    struct Cleans(ProcList, Arc<std::sync::Mutex<Vec<usize>>>);
+    impl Drop for Cleans {
+        fn drop(&mut self) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let work = async {
+                yield_now().await;
+                self.1.lock().unwrap().push(self.0.len());
+            };
+            runtime.block_on(self.0.start("cleanup").scope(work)).unwrap();
+        }
+    }
+    let (list, seen) = (ProcList::new(), Arc::default());
+    let cleans = Cleans(list.clone(), Arc::clone(&seen));
+    let died = catch_unwind(AssertUnwindSafe(move || {
+        let _cleans = cleans;
+        resume_unwind(Box::new("a bug"))
+    }));
+    assert!(died.is_err());
+    assert_eq!((seen.lock().unwrap().as_slice(), list.len()), (&[1][..], 0));
+}
+
+#[tokio::test]
+async fn a_run_of_nobody_hides_no_task() {
+    let list = ProcList::new();
+    let nobody = pm::current();
+    assert!(nobody.run(async { pm::try_current().is_none() }).await.unwrap());
+    let task = list.start("a");
+    let inside = task.run(async { nobody.run(async { pm::current().id().to_string() }).await.unwrap() });
+    assert_eq!(inside.await.unwrap(), "a");
+}

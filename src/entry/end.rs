@@ -1,6 +1,6 @@
 //! End: how a task ends, and what is to be done about it. Adds `Entry::give_up`.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::{Entry, Home, Life, State};
@@ -95,17 +95,35 @@ pub(crate) struct Extra {
 impl Entry {
     /// Gives up guards, with what the program says of that. With its last one the task ends and
     /// leaves its list. Returns whether it did.
+    #[inline]
     pub(crate) fn give_up(self: &Arc<Self>, guards: Guards, cause: Cause, said: Option<String>) -> bool {
-        let Some((end, home)) = self.end(guards, cause, said) else { return false };
+        match (cause, said) {
+            (cause @ (Cause::Done | Cause::Dropped), None) => self.end(guards, cause),
+            (cause, said) => self.end_with(guards, cause, said),
+        }
+    }
+
+    /// The same if it ends as most do.
+    fn end(self: &Arc<Self>, guards: Guards, cause: Cause) -> bool {
+        let at = Instant::now();
+        let Some(mut state) = self.live() else { return false };
+        if !state.is_plain() || guards == Guards::One && state.guards > 1 {
+            drop(state);
+            return self.end_with(guards, cause, None);
+        }
+        state.life = Life::Ended { outcome: Outcome::Ended, kill: None, at };
+        let spilled = self.spilled(&state, true);
+        let home = state.home.take();
+        drop(state);
+        let ran = at.saturating_duration_since(self.started);
         if let Some(list) = home.into_list() {
-            list.leave(self, end);
+            list.leave(self, End { outcome: Outcome::Ended, at, ran, spilled, extra: None });
         }
         true
     }
 
-    /// Ends the task, if these are its last guards. Returns how, and the list that it is to leave when
-    /// no lock is held.
-    fn end(&self, guards: Guards, cause: Cause, said: Option<String>) -> Option<(End, Home)> {
+    #[cold]
+    fn end_with(self: &Arc<Self>, guards: Guards, cause: Cause, said: Option<String>) -> bool {
         // A destructor started it, and it ends with the same unwinding: it is not what failed.
         let cause = match cause {
             Cause::Panic | Cause::Kill(_) if self.started_unwinding => Cause::Dropped,
@@ -113,16 +131,31 @@ impl Entry {
         };
         let said = said.map(|note| Arc::from(limits::cut(note.into(), limits::NOTE)));
         let at = Instant::now();
-        let mut state = self.live()?;
+        let Some(mut state) = self.live() else { return false };
         if guards == Guards::One && state.guards > 1 {
             state.give_up_one(cause, said);
-            return None;
+            return false;
         }
+        let (end, home) = self.end_noted(state, cause, said, at);
+        if let Some(list) = home.into_list() {
+            list.leave(self, end);
+        }
+        true
+    }
+
+    /// The end of a task of which there is something to say, or to do.
+    fn end_noted(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        cause: Cause,
+        said: Option<Arc<str>>,
+        at: Instant,
+    ) -> (End, Home) {
         let ran = at.saturating_duration_since(self.started);
         let has_panicked = state.has_panicked || matches!(cause, Cause::Panic);
         let unseen = if has_panicked { Outcome::Panicked } else { Outcome::Ended };
         let (outcome, passed, kill) = match &state.life {
-            Life::Killing { kill, seen: true, passed } => (Outcome::Killed, *passed, Some(Arc::clone(kill))),
+            Life::Killing { kill, seen: true, passed, .. } => (Outcome::Killed, *passed, Some(Arc::clone(kill))),
             Life::Killing { kill, seen: false, .. } => (unseen, 0, Some(Arc::clone(kill))),
             Life::Nobody | Life::Running | Life::Ended { .. } => (unseen, 0, None),
         };
@@ -137,14 +170,7 @@ impl Entry {
         };
         state.life = Life::Ended { outcome, kill: kill.clone(), at };
         let home = state.home.take();
-        let is_plain = kill.is_none()
-            && state.waiters.is_empty()
-            && state.truncations.is_none()
-            && !matches!(state.note, Note::Text(_));
-        let spilled = self.spilled(&state, is_plain);
-        if is_plain {
-            return Some((End { outcome, at, ran, spilled, extra: None }, home));
-        }
+        let spilled = self.spilled(&state, false);
         let truncations = state.truncations.as_deref().copied();
         let woken = state.waiters.take();
         let (status, note) = (state.history.current().clone(), state.note.clone());
@@ -162,18 +188,32 @@ impl Entry {
             (kill, ending)
         });
         let extra = Some(Box::new(Extra { kill, truncations, woken }));
-        Some((End { outcome, at, ran, spilled, extra }, home))
+        (End { outcome, at, ran, spilled, extra }, home)
     }
 }
 
 impl State {
+    /// Whether there is nothing to say or to do about its end, as of most tasks.
+    #[inline]
+    fn is_plain(&self) -> bool {
+        matches!(self.life, Life::Running)
+            && matches!(self.note, Note::None)
+            && !self.has_panicked
+            && self.waiters.is_empty()
+            && self.truncations.is_none()
+    }
+
+    fn is_own(&self, killed: &Killed) -> bool {
+        self.life.kill().is_some_and(|kill| killed.is_of(kill))
+    }
+
     /// One guard less, and not the last: notes how the part of the work ended that it stood for.
     fn give_up_one(&mut self, cause: Cause, said: Option<Arc<str>>) {
         self.guards -= 1;
         match (said, cause) {
             (Some(said), _) => self.note = Note::Text(said),
             (None, Cause::Panic) => self.has_panicked = true,
-            (None, Cause::Kill(other)) if !matches!(self.note, Note::Text(_)) => {
+            (None, Cause::Kill(other)) if !self.is_own(&other) && !matches!(self.note, Note::Text(_)) => {
                 self.note = Note::Unwound(Arc::clone(other.kill()));
             }
             (None, Cause::Done | Cause::Dropped | Cause::Kill(_)) => {}

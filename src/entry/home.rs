@@ -24,8 +24,8 @@ pub(crate) trait List: Send + Sync {
 pub(super) enum Home {
     /// The task has guards.
     Kept(Arc<dyn List>),
-    /// It was detached.
-    Known(Weak<dyn List>),
+    /// It was detached. In a box, because few are.
+    Known(Box<Weak<dyn List>>),
     /// It has ended.
     Gone,
 }
@@ -50,7 +50,7 @@ impl Home {
     /// Holds the list no more. Returns what held it: to be dropped when no lock is held.
     pub(super) fn detach(&mut self) -> Home {
         let known = match self {
-            Home::Kept(list) => Home::Known(Arc::downgrade(list)),
+            Home::Kept(list) => Home::Known(Box::new(Arc::downgrade(list))),
             Home::Known(_) | Home::Gone => return Home::Gone,
         };
         std::mem::replace(self, known)

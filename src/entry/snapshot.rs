@@ -1,10 +1,10 @@
 //! Snapshot: what leaves the lock of an entry. Adds `Entry::{with_live, with, snapshot}`.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::{Entry, Life, Note, State};
-use crate::clock::Moment;
+use crate::clock::{Moment, WallTime};
 use crate::columns::{Clearance, Columns};
 use crate::history::History;
 use crate::kill::Kill;
@@ -81,18 +81,18 @@ impl Entry {
     /// Reads the task. `None` if it has ended.
     #[inline]
     pub(crate) fn with_live<R>(&self, read: impl FnOnce(&EntryRef<'_>) -> R) -> Option<R> {
-        self.live().map(|state| read(&self.entry_ref(&state)))
+        self.live().map(|mut state| read(&self.entry_ref(state.settled())))
     }
 
     /// Reads the task, whether or not it has ended.
     pub(crate) fn with<R>(&self, read: impl FnOnce(&EntryRef<'_>) -> R) -> R {
-        read(&self.entry_ref(&self.lock()))
+        read(&self.entry_ref(self.lock().settled()))
     }
 
     #[inline]
     fn entry_ref<'a>(&'a self, state: &'a State) -> EntryRef<'a> {
         EntryRef {
-            id: &self.id,
+            id: self.id(),
             started: self.started,
             history: &state.history,
             columns: &state.columns,
@@ -105,10 +105,8 @@ impl Entry {
     /// A copy of the task at `now`, for a reader of that clearance.
     pub(crate) fn snapshot(&self, clearance: Clearance, depth: Depth, now: Moment) -> Snapshot {
         let mut state = self.lock();
-        let started = *state.wall.get_or_insert_with(|| {
-            let wall = SystemTime::now();
-            wall.checked_sub(self.started.elapsed()).unwrap_or(wall)
-        });
+        let started = *state.wall.get_or_insert_with(|| WallTime::of(self.started));
+        state.columns.settle();
         let row = self.entry_ref(&state);
         let until = row.until(now);
         let (history, profile) = match depth {
@@ -125,7 +123,7 @@ impl Entry {
             status: row.status().to_string(),
             site: state.site.map(Into::into),
             cols: row.columns.iter().map(|(name, value)| (name.into(), value.shown(clearance).into())).collect(),
-            started,
+            started: started.into(),
             elapsed: row.age(now),
             in_status: row.in_status(now),
             history,
