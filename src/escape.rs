@@ -142,7 +142,7 @@ fn must_escape(c: char, form: Form) -> bool {
 }
 
 /// Bidirectional controls, zero-width and other invisible format characters,
-/// line and paragraph separators, variation selectors: the Unicode category
+/// line and paragraph separators, variation selectors, skin tones of emoji: the Unicode category
 /// Cf, Zl, Zp and the default-ignorable ranges, which terminals disagree on.
 fn is_format(c: char) -> bool {
     matches!(c,
@@ -150,7 +150,7 @@ fn is_format(c: char) -> bool {
         | '\u{890}'..='\u{891}' | '\u{8e2}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}'
         | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
         | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}'
-        | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+        | '\u{1f3fb}'..='\u{1f3ff}' | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
         | '\u{e0000}'..='\u{e0fff}')
 }
 
@@ -242,6 +242,7 @@ mod tests {
 
     #[test]
     fn combining_marks_stay_on_their_letter_but_not_without_one() {
+        shows(plain("👍\u{1f3fd}"), "👍\\u{1f3fd}");
         shows(plain("e\u{301}"), "e\u{301}");
         shows(plain("\u{301}e"), "\\u{301}e");
         shows(plain("a \u{301}"), "a \\u{301}");
