@@ -235,11 +235,14 @@ async fn blocking_work_keeps_its_task_in_the_list_until_it_has_returned() {
     let list = ProcList::new();
     let task = list.start("report1");
     let (go, wait) = mpsc::channel::<()>();
+    let (begin, begun) = oneshot::channel();
     let working = task.spawn_blocking(move |task| {
         assert_eq!(pm::current(), *task);
+        begin.send(()).unwrap();
         wait.recv().unwrap();
         pm::current().status("merging")();
     });
+    begun.await.unwrap();
     let pending = list.request_kill("report1", "too slow").unwrap();
     drop(task);
     assert!(pending.try_outcome().is_none() && list.len() == 1);
