@@ -105,7 +105,7 @@ impl ProcList {
         // Code that starts a task has caught what unwound before.
         unwinding::clear_mark();
         let entry = self.insert(&id.into());
-        Task { handle: Handle { entry }, is_guard: true }
+        Task::new(entry)
     }
 
     /// Starts a task under the next number of `prefix`: `conn1`, `conn2`, ..
@@ -120,8 +120,7 @@ impl ProcList {
     /// ```
     pub fn start_numbered(&self, prefix: &str) -> Task {
         unwinding::clear_mark();
-        let entry = self.insert(&self.next_id(prefix));
-        Task { handle: Handle { entry }, is_guard: true }
+        Task::new(self.insert(&self.next_id(prefix)))
     }
 
     /// Starts the task of a request, with what `describe` sets before anybody sees it: under `id`, or the next of
@@ -134,7 +133,7 @@ impl ProcList {
             Some(id) => self.insert_described(id, describe),
             None => self.insert_request(describe),
         };
-        Task { handle: Handle { entry }, is_guard: true }
+        Task::new(entry)
     }
 
     /// Sets the status of the task that runs under `id`, and returns a kill
@@ -225,6 +224,12 @@ impl ProcList {
 }
 
 impl Task {
+    /// The first guard of a task that has just been listed.
+    #[inline]
+    fn new(entry: Arc<Entry>) -> Self {
+        Task { handle: Handle { entry }, is_guard: true }
+    }
+
     /// Sets a column: chained right after `start`. See [`Handle::set_col`].
     ///
     /// ```

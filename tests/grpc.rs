@@ -76,15 +76,20 @@ async fn serve(list: &ProcList) -> HealthClient<Channel> {
     HealthClient::new(channel)
 }
 
-async fn listed(list: &ProcList, status: &str) -> Proc {
+/// Looks again and again, for 20 s at most.
+async fn until<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
-        if let Some(proc) = list.procs().into_iter().find(|proc| proc.status == status) {
-            return proc;
+        if let Some(found) = look() {
+            return found;
         }
-        assert!(Instant::now() < deadline, "waited in vain: {status}");
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+}
+
+async fn listed(list: &ProcList, status: &str) -> Proc {
+    until(status, || list.procs().into_iter().find(|proc| proc.status == status)).await
 }
 
 fn orders() -> HealthCheckRequest {
@@ -126,10 +131,6 @@ async fn a_client_that_leaves_a_stream_ends_its_task() {
     assert!(watching.next().await.unwrap().is_ok());
     listed(&list, "streaming").await;
     drop(watching);
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !list.is_empty() {
-        assert!(Instant::now() < deadline, "{:?}", list.procs());
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    until("an empty list", || list.is_empty().then_some(())).await;
     assert_eq!((list.stats().ended, list.stats().killed), (1, 0));
 }
