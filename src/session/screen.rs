@@ -137,6 +137,7 @@ mod tests {
     use unicode_width::UnicodeWidthStr;
 
     use super::*;
+    use crate::escape::plain;
 
     fn screen(rows: usize, width: usize) -> Screen {
         Screen::new(Size { rows, width })
@@ -177,6 +178,8 @@ mod tests {
         fn one_write_is_enough_and_nothing_is_wider_than_the_screen(
             rows in 1_usize..=200, width in 20_usize..=500, line in "\\PC{0,600}", lines in 0_usize..300,
         ) {
+            // Nothing is drawn unescaped: a variation selector, for one, would widen what stands before it.
+            let line = plain(&line).to_string();
             let text = format!("{line}\n").repeat(lines);
             let drawn = screen(rows, width).table(&text);
             prop_assert!(drawn.len() <= WRITE, "{}", drawn.len());
