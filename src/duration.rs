@@ -1,12 +1,18 @@
 //! Duration: a time as people type it, and as the table prints it.
 
 use std::fmt::Write;
+use std::ops::RangeInclusive;
 use std::time::Duration;
+
+use crate::escape;
 
 /// The most digits of a number, and the most numbers: humantime panics near the largest duration,
 /// which these are far from.
 const DIGITS: usize = 9;
 const NUMBERS: usize = 16;
+
+/// How fast frames may come: no faster than an eye, no slower than a shift.
+const DELAYS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
 
 /// Why a text is no duration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +39,21 @@ pub(crate) fn parse(text: &str) -> Result<Duration, Invalid> {
     let seconds = |text: &str| Duration::try_from_secs_f64(text.parse().ok()?).ok();
     let parsed = if is_number { seconds(text) } else { humantime::parse_duration(text).ok() };
     parsed.ok_or(Invalid::Unreadable)
+}
+
+/// How often a client wants frames.
+///
+/// # Errors
+///
+/// The reply.
+pub(crate) fn delay(text: &str) -> Result<Duration, String> {
+    let delay = parse(text).ok().filter(|delay| DELAYS.contains(delay));
+    delay.ok_or_else(|| format!("invalid duration '{}': use 100ms to 1h", escape::echo(text)))
+}
+
+/// Keeps a delay within what a client may ask for.
+pub(crate) fn clamp_delay(delay: Duration) -> Duration {
+    delay.clamp(*DELAYS.start(), *DELAYS.end())
 }
 
 /// Seconds with four decimals, cut and not rounded: a clock shows what has passed.

@@ -83,6 +83,7 @@ mod access;
 mod audit;
 mod blocking;
 mod buffer;
+mod call;
 mod clock;
 mod columns;
 mod current;
@@ -114,6 +115,7 @@ mod render;
 mod request;
 mod run;
 mod server;
+mod service;
 mod session;
 mod slots;
 #[cfg(feature = "tracing-layer")]

@@ -1,5 +1,6 @@
 //! Server: a list at a port or a socket. Adds `ProcList::{serve, listen_and_serve, server, spawn}`.
 
+mod accept;
 mod address;
 #[cfg(unix)]
 mod unix;
@@ -13,17 +14,22 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use futures_util::FutureExt;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::task::JoinSet;
 use tokio::time;
 
-use crate::access::{Access, Connection, PeerLookup, TokenSource};
+use crate::access::{Access, Admitted, PeerLookup, TokenSource};
+use crate::duration;
 use crate::list::ProcList;
 use crate::port_command::PortCommand;
-use crate::session::{self, Service, command};
+use crate::render::Worker;
+use crate::service::Service;
+use crate::session::{self, command};
 use crate::view;
+use accept::{Listener, Protocol, Refusal, Stream};
 pub use address::Address;
 use address::loopback_only;
 #[cfg(unix)]
@@ -34,16 +40,6 @@ const DELAY: Duration = Duration::from_secs(3);
 
 /// How many clients are served at a time unless told otherwise.
 const CONNECTIONS: usize = 64;
-
-/// How many clients are being looked up at a time; the others wait to be accepted.
-const ARRIVALS: usize = 64;
-
-/// How many clients are being told at a time that they are too many.
-const REFUSALS: usize = 64;
-
-/// How long to wait for file descriptors or memory to come back. There is
-/// nothing to wait on, and to try again at once would only burn the processor.
-const SCARCE: Duration = Duration::from_secs(1);
 
 /// How a list is served: made by [`ProcList::server`], set up, then bound.
 ///
@@ -121,7 +117,7 @@ impl ProcList {
         let server = self.server();
         async move {
             loopback_only(listener.local_addr()?)?;
-            server.accept_from(listener, PeerLookup::open()).await
+            server.serve_sessions(listener, PeerLookup::open()).await
         }
     }
 
@@ -164,7 +160,7 @@ impl Server {
     /// How often a client gets a frame, until it says `delay`: 3 s unless
     /// changed, and kept within what a client may ask for, 100 ms to 1 h.
     pub fn delay(self, delay: Duration) -> Self {
-        Server { delay: command::clamp_delay(delay), ..self }
+        Server { delay: duration::clamp_delay(delay), ..self }
     }
 
     /// How many rows a frame has at most: 1,000 unless changed. The oldest are
@@ -287,65 +283,41 @@ impl Server {
         if self.access.tokens.are_set() { Ok(()) } else { loopback_only(addr) }
     }
 
-    async fn accept_from(self, listener: impl Listener, lookup: PeerLookup) -> io::Result<Infallible> {
+    /// What all clients of this server share, and the worker that renders for them.
+    fn service(self, lookup: PeerLookup) -> (Arc<Service>, Worker) {
+        Service::new(self.list, self.access, lookup, self.delay, self.limit, self.commands)
+    }
+
+    async fn serve_sessions(self, listener: impl Listener, lookup: PeerLookup) -> io::Result<Infallible> {
         has_timers()?;
-        let (service, worker) = Service::new(self.list, self.access, lookup, self.delay, self.limit, self.commands);
+        let max_connections = self.max_connections;
+        let (service, worker) = self.service(lookup);
         let mut rendering = JoinSet::new();
         rendering.spawn(worker.run());
-        let mut arrivals = JoinSet::new();
-        let mut sessions = JoinSet::new();
-        let mut refusals = JoinSet::new();
-        loop {
-            tokio::select! {
-                biased;
-                Some(_ended) = sessions.join_next() => {}
-                Some(_ended) = refusals.join_next() => {}
-                // A client that is turned away takes no place of one that is let in.
-                Some(arrived) = arrivals.join_next() => {
-                    let Ok((stream, admitted)) = arrived else { continue };
-                    let refusal = match admitted {
-                        Ok(admitted) if sessions.len() < self.max_connections => {
-                            sessions.spawn(session::run(stream, Arc::clone(&service), admitted));
-                            continue;
-                        }
-                        Ok(_one_too_many) => "too many connections".to_string(),
-                        Err(refusal) => refusal,
-                    };
-                    if refusals.len() < REFUSALS {
-                        refusals.spawn(refuse(stream, refusal));
-                    }
-                }
-                accepted = listener.accept(), if arrivals.len() < ARRIVALS => match accepted {
-                    Ok((stream, peer)) => {
-                        let service = Arc::clone(&service);
-                        arrivals.spawn(async move { (stream, service.access.admit(&service.lookup, peer).await) });
-                    }
-                    Err(error) if is_about_one_connection(&error) => {}
-                    // As hyper and axum do after EMFILE: the connection stays in the backlog.
-                    Err(_scarce) => time::sleep(SCARCE).await,
-                },
-            }
-        }
+        accept::serve(listener, Sessions(service), max_connections).await
     }
 }
 
-/// Where clients come from.
-trait Listener: Send + 'static {
-    type Stream: AsyncRead + AsyncWrite + Send + 'static;
+/// The line protocol.
+struct Sessions(Arc<Service>);
 
-    /// The next client.
-    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Connection)>> + Send;
-}
+impl Protocol for Sessions {
+    fn service(&self) -> &Arc<Service> {
+        &self.0
+    }
 
-impl Listener for TcpListener {
-    type Stream = TcpStream;
+    fn serve(&self, stream: impl Stream, admitted: Admitted) -> impl Future<Output = ()> + Send + 'static {
+        session::run(stream, Arc::clone(&self.0), admitted).map(drop)
+    }
 
-    async fn accept(&self) -> io::Result<(TcpStream, Connection)> {
-        let (stream, peer) = self.accept().await?;
-        // Replies are small and somebody waits for them.
-        let _ = stream.set_nodelay(true);
-        let local = stream.local_addr()?;
-        Ok((stream, Connection::Tcp { peer, local }))
+    fn refuse(&self, stream: impl Stream, refusal: Refusal) -> impl Future<Output = ()> + Send + 'static {
+        async move {
+            let (reader, mut writer) = tokio::io::split(stream);
+            let told = writer.write_all(format!("{refusal}\n").as_bytes()).await;
+            if told.is_ok() {
+                _ = session::close(reader, writer).await;
+            }
+        }
     }
 }
 
@@ -385,7 +357,7 @@ impl BoundServer {
     ///
     /// `Unsupported` if the runtime has no timers (`enable_time`); nothing else.
     pub fn serve(self) -> impl Future<Output = io::Result<Infallible>> + Send + 'static {
-        self.server.accept_from(self.listener, self.lookup)
+        self.server.serve_sessions(self.listener, self.lookup)
     }
 }
 
@@ -398,18 +370,6 @@ fn has_timers() -> io::Result<()> {
         return Err(io::Error::new(ErrorKind::Unsupported, why));
     }
     Ok(())
-}
-
-/// The connection was gone before it was accepted; the listener is well.
-fn is_about_one_connection(error: &io::Error) -> bool {
-    use ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
-}
-
-async fn refuse(stream: impl AsyncRead + AsyncWrite, why: String) -> io::Result<()> {
-    let (reader, mut writer) = tokio::io::split(stream);
-    writer.write_all(format!("{why}\n").as_bytes()).await?;
-    session::close(reader, writer).await
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Session: one client over any stream. Socket, timers and jobs; what is said is the dialogue's.
 
-mod call;
 pub(crate) mod command;
 mod dialogue;
 mod kills;
@@ -8,7 +7,6 @@ mod line;
 mod outbox;
 mod question;
 mod screen;
-mod service;
 mod sets;
 
 use std::future::{pending, poll_fn};
@@ -27,14 +25,13 @@ use tokio::time::{self, Instant};
 use tokio_util::codec::FramedRead;
 
 use crate::access::Admitted;
+use crate::call::Followed;
 use crate::kill::Kill;
 use crate::pending_kill::WaitOutcome;
 use crate::render::Client;
-use call::Followed;
+use crate::service::{Present, Service};
 use dialogue::{Dialogue, Job, JobId, Made};
 use line::{Line, LineDecoder};
-use service::Present;
-pub(crate) use service::Service;
 
 /// How long input that is not executed is taken in after the end: closing a TCP connection over
 /// unread input would make the client lose our last words.

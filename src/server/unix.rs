@@ -14,7 +14,8 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::access::{Connection, PeerLookup};
 use crate::own_thread::on_own_thread;
-use crate::server::{Listener, Server};
+use crate::server::Server;
+use crate::server::accept::Listener;
 
 /// How long others may keep a folder locked: they do so for a moment.
 const LOCKED_AT_MOST: Duration = Duration::from_secs(2);
@@ -106,7 +107,7 @@ impl BoundUnixServer {
     ///
     /// Dropping it closes its connections, and removes the file.
     pub fn serve(self) -> impl Future<Output = io::Result<Infallible>> + Send + 'static {
-        self.server.accept_from(self.listener, self.lookup)
+        self.server.serve_sessions(self.listener, self.lookup)
     }
 }
 

@@ -1,11 +1,9 @@
 //! Command: the one table of commands. Verb, usage, help, role and what it does stand together.
 
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::access::Role;
 use crate::duration;
-use crate::escape;
 use crate::session::line::{Line, word};
 use crate::session::question::Question;
 use crate::session::screen::Size;
@@ -50,9 +48,6 @@ pub(super) enum Fault {
     Usage,
     Reply(String),
 }
-
-/// How fast frames may come: no faster than an eye, no slower than a shift.
-const DELAYS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
 
 /// How many finished tasks are shown unless told otherwise.
 const DONE: usize = 20;
@@ -124,10 +119,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command { verb: "delay", usage: "delay <duration>", role: SEE,
         help: "the pace of the table: 500ms, 2 (seconds), 1m",
         action: |text| {
-            let text = given(text)?;
-            let delay = duration::parse(&text).ok().filter(|delay| DELAYS.contains(delay));
-            let invalid = || format!("invalid duration '{}': use 100ms to 1h", escape::echo(&text));
-            delay.map(Action::Delay).ok_or_else(|| Fault::Reply(invalid()))
+            duration::delay(&given(text)?).map(Action::Delay).map_err(Fault::Reply)
         } },
     Command { verb: "auth", usage: "auth <token>", role: None,
         help: "show a token, where one is set",
@@ -182,11 +174,6 @@ fn number(text: &str) -> Result<usize, Fault> {
 
 fn number_or(text: &str, unless: usize) -> Result<usize, Fault> {
     if text.is_empty() { Ok(unless) } else { number(text) }
-}
-
-/// Keeps a delay within what a client may ask for.
-pub(crate) fn clamp_delay(delay: Duration) -> Duration {
-    delay.clamp(*DELAYS.start(), *DELAYS.end())
 }
 
 #[cfg(test)]

@@ -17,19 +17,19 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::access::{Admitted, AuthResult, Role};
+use crate::call::{Call, Called, STILL_RUNNING};
 use crate::escape;
 use crate::kill::Kill;
 use crate::peer::Peer;
 use crate::port_command::PortCommand;
 use crate::render::{Frame, Wish};
-use crate::session::call::{Call, Called};
+use crate::service::Service;
 use crate::session::command::{self, Action, Fault};
 use crate::session::kills::Kills;
 use crate::session::line::{LONGEST, Line, word};
 use crate::session::outbox::Outbox;
 use crate::session::question::{Answer, Question};
 use crate::session::screen::{self, Screen};
-use crate::session::service::Service;
 use crate::session::sets::Sets;
 use crate::view::View;
 
@@ -48,9 +48,6 @@ const WRONG_TOKENS: u32 = 3;
 
 /// This many faulty lines in a row, and it is no person at a keyboard.
 const FAULTS: u32 = 10;
-
-/// After so long a client is told that a command of the program's own is still running.
-const STILL_RUNNING: Duration = Duration::from_secs(5);
 
 /// Lines are read at a limited rate (GCRA), because each of them costs: so many at once ..
 const BURST: u32 = 1000;

@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::stream::{BoxStream, Stream, StreamExt};
@@ -17,18 +18,21 @@ use crate::list::ProcList;
 use crate::peer::Peer;
 use crate::port_command::{Body, Invocation, PortCommand, Reply};
 
-pub(super) struct Call {
-    pub(super) command: PortCommand,
-    pub(super) args: String,
-    pub(super) peer: Arc<Peer>,
-    pub(super) role: Role,
+/// After so long a client is told that a command is still running.
+pub(crate) const STILL_RUNNING: Duration = Duration::from_secs(5);
+
+pub(crate) struct Call {
+    pub(crate) command: PortCommand,
+    pub(crate) args: String,
+    pub(crate) peer: Arc<Peer>,
+    pub(crate) role: Role,
     /// The tasks that a command for rows is called for.
-    pub(super) tasks: Option<Vec<Arc<Entry>>>,
-    pub(super) list: ProcList,
+    pub(crate) tasks: Option<Vec<Arc<Entry>>>,
+    pub(crate) list: ProcList,
 }
 
 /// What came of a call.
-pub(super) enum Called {
+pub(crate) enum Called {
     Text(String),
     /// Lines, which the session has been given to follow.
     Lines,
@@ -50,7 +54,7 @@ impl Call {
     /// # Cancel safety
     ///
     /// The audit says of a call that is dropped that it was stopped.
-    pub(super) async fn run(self) -> (Called, Option<Followed>) {
+    pub(crate) async fn run(self) -> (Called, Option<Followed>) {
         let task = match self.tasks.as_deref() {
             None => None,
             Some([task]) => Some(task),
@@ -112,7 +116,7 @@ impl Call {
 }
 
 /// The lines of a reply that a session follows.
-pub(super) struct Followed {
+pub(crate) struct Followed {
     lines: BoxStream<'static, String>,
     record: Record,
     verb: String,
