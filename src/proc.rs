@@ -58,6 +58,18 @@ pub struct Proc {
     pub note: Option<String>,
 }
 
+impl Proc {
+    /// When its status was set, by the wall clock.
+    pub(crate) fn status_time(&self) -> SystemTime {
+        self.started + self.elapsed.saturating_sub(self.in_status)
+    }
+
+    /// When its kill was asked for, by the wall clock.
+    pub(crate) fn time_of(&self, killing: &Killing) -> SystemTime {
+        self.started + self.elapsed.saturating_sub(killing.since)
+    }
+}
+
 /// A place in the source code of the program.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

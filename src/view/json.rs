@@ -1,9 +1,13 @@
 //! Json: one object a task, a line each, for `jq`.
+//!
+//! The objects are those of the HTTP server, and `time` and `in_status` in seconds. That one writes them with a library,
+//! which is not worth its place in a program that has no such server; a test compares the two.
 
 use std::fmt::Write;
+use std::time::SystemTime;
 
 use crate::clock::Moment;
-use crate::duration::{push_seconds, seconds};
+use crate::duration::seconds;
 use crate::entry::Depth;
 use crate::escape::{self, Form};
 use crate::list::ProcList;
@@ -27,17 +31,18 @@ pub(crate) async fn render(list: &ProcList, view: &View, pace: &mut Pace) -> Str
 }
 
 fn push(text: &mut String, proc: &Proc) {
-    let [time, in_status] = [proc.elapsed, proc.in_status].map(seconds);
-    let written = write!(
-        text,
-        r#"{{"id":{},"status":{},"time":{time},"in_status":{in_status}"#,
-        escape::json(&proc.id),
-        escape::json(&proc.status)
-    );
-    debug_assert!(written.is_ok(), "a String takes whatever is written to it");
+    push_text(text, r#"{"id":"#, &proc.id);
+    for (n, (name, value)) in proc.cols.iter().enumerate() {
+        push_text(text, if n > 0 { "," } else { r#","attrs":{"# }, name);
+        push_text(text, ":", value);
+    }
+    text.push_str(if proc.cols.is_empty() { "" } else { "}" });
+    push_time(text, r#","procTime":"#, proc.started);
+    push_time(text, r#","statusTime":"#, proc.status_time());
+    push_text(text, r#","status":"#, &proc.status);
     if let Some(killing) = &proc.killing {
-        text.push_str(r#","killing":{"since":"#);
-        push_seconds(text, killing.since);
+        text.push_str(r#","cancelling":true"#);
+        push_time(text, r#","killing":{"ts":"#, proc.time_of(killing));
         push_text(text, r#","message":"#, &killing.message);
         if let Some(by) = &killing.by {
             push_text(text, r#","by":"#, &by.to_string());
@@ -47,12 +52,13 @@ fn push(text: &mut String, proc: &Proc) {
     if let Some(note) = &proc.note {
         push_text(text, r#","note":"#, note);
     }
-    text.push_str(r#","cols":{"#);
-    for (n, (name, value)) in proc.cols.iter().enumerate() {
-        push_text(text, if n > 0 { "," } else { "" }, name);
-        push_text(text, ":", value);
-    }
-    text.push_str("}}\n");
+    let written = writeln!(text, r#","time":{},"in_status":{}}}"#, seconds(proc.elapsed), seconds(proc.in_status));
+    debug_assert!(written.is_ok(), "a String takes whatever is written to it");
+}
+
+fn push_time(text: &mut String, before: &str, time: SystemTime) {
+    let written = write!(text, "{before}\"{}\"", humantime::format_rfc3339_nanos(time));
+    debug_assert!(written.is_ok(), "a String takes whatever is written to it");
 }
 
 /// A string, behind what stands before it.
@@ -89,11 +95,11 @@ mod tests {
         list.kill("a", "too slow").expect("is running");
         let shown = objects(&list, Clearance::Secret);
         assert_eq!((&shown[0]["id"], &shown[0]["status"]), (&json!("a"), &json!("merging")));
-        assert_eq!(shown[0]["cols"], json!({"uri": "/\"x\"", "token": "8e2b"}));
+        assert_eq!(shown[0]["attrs"], json!({"uri": "/\"x\"", "token": "8e2b"}));
         assert_eq!(shown[0]["killing"]["message"], json!("too slow"));
         assert!(shown[0]["time"].as_f64() >= shown[0]["in_status"].as_f64());
         assert_eq!((shown.len(), &shown[1]["id"], &shown[1]["killing"]), (2, &json!("b"), &Value::Null));
-        assert_eq!(objects(&list, Clearance::Public)[0]["cols"], json!({"uri": "/\"x\""}));
+        assert_eq!(objects(&list, Clearance::Public)[0]["attrs"], json!({"uri": "/\"x\""}));
     }
 
     proptest! {
@@ -108,7 +114,7 @@ mod tests {
             let object: Value = serde_json::from_str(&text).expect("an object");
             prop_assert_eq!(&object["id"], &json!(id));
             prop_assert_eq!(&object["status"], &json!(status));
-            prop_assert_eq!(&object["cols"][&id], &json!(value));
+            prop_assert_eq!(&object["attrs"][&id], &json!(value));
         }
     }
 }
