@@ -1,7 +1,7 @@
 //! A web server whose requests can be watched and killed: one line makes them tasks.
 //!
 //! ```text
-//! cargo run --example http_server --features axum            # -- [APP_ADDR [PM_ADDR]]
+//! cargo run --example http_server --features axum,http       # -- [APP [PM [HTTP]]]: three addresses
 //!
 //! nc localhost 8081                          # watch it in one terminal ..
 //! curl localhost:8080/stuck                  # .. and ask for something in others: this hangs,
@@ -10,7 +10,7 @@
 //! curl -N localhost:8080/ticks               # this never ends
 //! ```
 //!
-//! Then type, at nc: `kill req1 houston, we have a problem`.
+//! Then type, at nc: `kill req1 houston, we have a problem`. Or open http://localhost:8082/ and do it there.
 //!
 //! The killed request answers 503, the reason stands in the log of the server, and the next
 //! request works.
@@ -44,6 +44,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let app_addr = args.next().unwrap_or_else(|| "127.0.0.1:8080".to_string());
     let pm_addr = pm::spawn(args.next().unwrap_or_else(|| "127.0.0.1:8081".to_string()))?;
+    let page_addr = pm::spawn_http(args.next().unwrap_or_else(|| "127.0.0.1:8082".to_string()))?;
 
     let app = Router::new()
         .route("/", get(|| async { "hello\n" }))
@@ -61,6 +62,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     println!("             curl http://{app_addr}/users/5/friends     # so does this");
     println!("             curl -N http://{app_addr}/ticks            # never ends");
     println!("processlist: nc {} {}                      # then: kill req1 houston", pm_addr.ip(), pm_addr.port());
+    println!("in a browser: http://{page_addr}/                  # JSON: curl http://{page_addr}/procs/");
     axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await?;
     Ok(())
 }

@@ -15,7 +15,7 @@ use crate::value::Text;
 pub(crate) const MASK: &str = "***";
 
 /// Whether a reader may see secrets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Clearance {
     Public,
     Secret,

@@ -57,11 +57,6 @@ pub(crate) fn quoted(text: &str) -> Escaped<'_> {
     Escaped { text, form: Form::Quoted, columns: usize::MAX }
 }
 
-/// A string of JSON, with its quotes.
-pub(crate) fn json(text: &str) -> Escaped<'_> {
-    Escaped { text, form: Form::Json, columns: usize::MAX }
-}
-
 /// The name of a task, never cut.
 pub(crate) fn id(text: &str) -> Escaped<'_> {
     Escaped { text, form: Form::Id, columns: usize::MAX }

@@ -135,11 +135,21 @@ impl History {
     /// The bytes that it holds outside of itself.
     fn spilled(&self) -> usize {
         let steps = if self.steps.spilled() { self.steps.capacity() * size_of::<Entered>() } else { 0 };
-        let folded = self.folded.iter().flat_map(|folded| &folded.0);
-        let sums = self.folded.as_ref().map_or(0, |folded| folded.0.capacity() * size_of::<(Status, Duration)>());
+        let folded = self.folded.iter().flat_map(|folded| &folded.sums);
+        let sums = self.folded.as_ref().map_or(0, |folded| folded.sums.capacity() * size_of::<(Status, Duration)>());
         let owned = |status: &Status| if let Cow::Owned(text) = status { text.capacity() } else { 0 };
         let texts = self.steps.iter().map(|(status, _)| owned(status)).chain(folded.map(|(status, _)| owned(status)));
         steps + sums + texts.sum::<usize>()
+    }
+
+    /// When the current status was entered; `None` if it is the one of the start.
+    pub(crate) fn entered(&self) -> Option<Tick> {
+        self.steps[self.newest()].1
+    }
+
+    /// How many statuses came before those that are kept.
+    pub(crate) fn folded(&self) -> u64 {
+        self.folded.as_ref().map_or(0, |folded| folded.steps)
     }
 
     /// The statuses with their times since the start.
@@ -157,7 +167,7 @@ impl History {
         for (step, end) in self.in_order().zip(ends) {
             profile.add(&step.0, since(step).saturating_sub(end));
         }
-        profile.0.into_iter().map(|(status, time)| (status.into_owned(), time)).collect()
+        profile.sums.into_iter().map(|(status, time)| (status.into_owned(), time)).collect()
     }
 }
 
@@ -175,18 +185,23 @@ fn is_same(a: &Status, b: &Status) -> bool {
 
 /// Time by status, in the order of first sight.
 #[derive(Debug, Clone, Default)]
-struct Profile(Vec<(Status, Duration)>);
+struct Profile {
+    sums: Vec<(Status, Duration)>,
+    /// How many steps are summed up.
+    steps: u64,
+}
 
 impl Profile {
     fn add(&mut self, status: &Status, time: Duration) {
-        if let Some((_, sum)) = self.0.iter_mut().find(|(known, _)| is_same(known, status)) {
+        self.steps += 1;
+        if let Some((_, sum)) = self.sums.iter_mut().find(|(known, _)| is_same(known, status)) {
             *sum += time;
-        } else if self.0.len() < KEPT {
-            self.0.push((status.clone(), time));
-        } else if let Some((_, sum)) = self.0.get_mut(KEPT) {
+        } else if self.sums.len() < KEPT {
+            self.sums.push((status.clone(), time));
+        } else if let Some((_, sum)) = self.sums.get_mut(KEPT) {
             *sum += time;
         } else {
-            self.0.push((Cow::Borrowed(OTHERS), time));
+            self.sums.push((Cow::Borrowed(OTHERS), time));
         }
     }
 }
@@ -211,7 +226,7 @@ mod tests {
         assert_eq!(steps.len(), 32);
         assert_eq!((steps[0].status.as_str(), steps[31].status.as_str()), ("s9", "s40"));
         assert!(steps.is_sorted_by_key(|step| step.at) && steps[31].at <= now.since(started));
-        assert_eq!(history.current(), "s40");
+        assert_eq!((history.current().as_ref(), history.folded()), ("s40", 9));
     }
 
     #[test]

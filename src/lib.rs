@@ -44,6 +44,8 @@
 //! `Router::new()..layer(pm::layer())`. Code below it reports by [`current`]. A program that is
 //! instrumented with `tracing` needs one line too: `pm::tracing_layer()`, with the feature `tracing-layer`.
 //!
+//! With the feature `http`, `pm::spawn_http(":8082")` shows the same list in a browser, and as JSON to programs.
+//!
 //! # From one line to all of it
 //!
 //! 1. [`start`], [`set_cols`] and [`spawn`], as above: one list for the
@@ -74,6 +76,7 @@
 //!
 //! - [The line protocol](_documentation::protocol): every byte that `nc` sees.
 //! - [Requests](_documentation::requests): axum, tonic and hyper, and what a kill does to a request.
+//! - HTTP, with the feature `http`: JSON for programs, a page for people; the module `http` has it.
 //! - [The kill](_documentation::kill): how it works, and what it cannot do, each with the remedy.
 //! - [Expressions](_documentation::expressions): the manual of `where` and `kill where`.
 //! - [Reliability](_documentation::reliability): what was done to break it.
@@ -84,6 +87,8 @@ mod audit;
 mod blocking;
 mod buffer;
 mod call;
+#[cfg(feature = "client")]
+pub mod client;
 mod clock;
 mod columns;
 mod current;
@@ -93,6 +98,8 @@ mod escape;
 mod finished;
 mod global;
 mod history;
+#[cfg(feature = "http")]
+pub mod http;
 mod key;
 mod kill;
 mod killed;
@@ -128,6 +135,8 @@ mod value;
 mod view;
 mod wait;
 mod waiters;
+#[cfg(any(feature = "http", feature = "client"))]
+mod wire;
 
 pub use access::Role;
 pub use current::{current, try_current};
@@ -135,6 +144,8 @@ pub use global::{
     check, contents, done, global, kill, listen_and_serve, request_kill, set_cols, set_status, spawn, start,
     start_numbered, status, try_status,
 };
+#[cfg(feature = "http")]
+pub use http::spawn_http;
 pub use kill::Ending;
 pub use killed::{KillError, Killed};
 #[cfg(feature = "tower")]
@@ -169,6 +180,9 @@ pub mod _documentation {
     pub mod kill {}
     #[doc = include_str!("../docs/tower.md")]
     pub mod requests {}
+    #[cfg(feature = "http")]
+    #[doc = include_str!("../docs/http.md")]
+    pub mod http {}
     #[doc = include_str!("../docs/performance.md")]
     pub mod performance {}
     #[doc = include_str!("../docs/expressions.md")]

@@ -1,9 +1,10 @@
 //! Server: a list at a port or a socket. Adds `ProcList::{serve, listen_and_serve, server, spawn}`.
 
-mod accept;
+pub(crate) mod accept;
 mod address;
 #[cfg(unix)]
 mod unix;
+mod web;
 
 use std::convert::Infallible;
 use std::io::{self, ErrorKind};
@@ -34,6 +35,7 @@ pub use address::Address;
 use address::loopback_only;
 #[cfg(unix)]
 pub use unix::BoundUnixServer;
+pub(crate) use web::Web;
 
 /// How often a client gets a frame unless it says otherwise.
 const DELAY: Duration = Duration::from_secs(3);
@@ -70,9 +72,12 @@ pub struct Server {
     list: ProcList,
     delay: Duration,
     limit: usize,
-    max_connections: usize,
+    pub(crate) max_connections: usize,
     access: Access,
     commands: Vec<PortCommand>,
+    /// What a browser may do; of the feature `http`.
+    #[cfg_attr(not(feature = "http"), allow(dead_code))]
+    pub(crate) web: Web,
 }
 
 /// A [`Server`] that has its port. Clients that connect wait until it serves.
@@ -90,7 +95,15 @@ impl ProcList {
     /// A server of this list, to be set up and bound.
     pub fn server(&self) -> Server {
         let (delay, limit, max_connections) = (DELAY, view::LIMIT, CONNECTIONS);
-        Server { list: self.clone(), delay, limit, max_connections, access: Access::default(), commands: Vec::new() }
+        Server {
+            list: self.clone(),
+            delay,
+            limit,
+            max_connections,
+            access: Access::default(),
+            commands: Vec::new(),
+            web: Web::default(),
+        }
     }
 
     /// Serves this list on a listener of yours, in the runtime that awaits it.
@@ -237,7 +250,7 @@ impl Server {
     /// # Errors
     ///
     /// What is set cannot be served.
-    fn check(&self) -> io::Result<()> {
+    pub(crate) fn check(&self) -> io::Result<()> {
         self.access.tokens.check()?;
         self.commands.iter().enumerate().try_for_each(|(at, command)| {
             let is_same = |other: &PortCommand| other.name.eq_ignore_ascii_case(&command.name);
@@ -254,14 +267,20 @@ impl Server {
     /// taken.
     pub async fn bind(self, addr: impl Into<Address>) -> io::Result<BoundServer> {
         self.check()?;
-        let addrs = addr.into().resolve().await?;
+        let (listener, addr) = self.listen(addr.into()).await?;
+        Ok(BoundServer { server: self, listener, addr, lookup: PeerLookup::open() })
+    }
+
+    /// A listener at an address that this server may listen on.
+    pub(crate) async fn listen(&self, addr: Address) -> io::Result<(TcpListener, SocketAddr)> {
+        let addrs = addr.resolve().await?;
         addrs.iter().copied().try_for_each(|addr| self.may_listen(addr))?;
         let listener = TcpListener::bind(addrs.as_slice()).await.map_err(|error| {
             let addrs: Vec<_> = addrs.iter().map(ToString::to_string).collect();
             io::Error::new(error.kind(), format!("cannot listen on {}: {error}", addrs.join(" or ")))
         })?;
         let addr = listener.local_addr()?;
-        Ok(BoundServer { server: self, listener, addr, lookup: PeerLookup::open() })
+        Ok((listener, addr))
     }
 
     /// Binds and serves from a thread of its own: [`ProcList::spawn`] with these settings.
@@ -284,7 +303,7 @@ impl Server {
     }
 
     /// What all clients of this server share, and the worker that renders for them.
-    fn service(self, lookup: PeerLookup) -> (Arc<Service>, Worker) {
+    pub(crate) fn service(self, lookup: PeerLookup) -> (Arc<Service>, Worker) {
         Service::new(self.list, self.access, lookup, self.delay, self.limit, self.commands)
     }
 
@@ -311,18 +330,18 @@ impl Protocol for Sessions {
     }
 
     fn refuse(&self, stream: impl Stream, refusal: Refusal) -> impl Future<Output = ()> + Send + 'static {
-        async move {
-            let (reader, mut writer) = tokio::io::split(stream);
-            let told = writer.write_all(format!("{refusal}\n").as_bytes()).await;
-            if told.is_ok() {
-                _ = session::close(reader, writer).await;
-            }
-        }
+        turn_away(stream, refusal).map(drop)
     }
 }
 
+async fn turn_away(stream: impl Stream, refusal: Refusal) -> io::Result<()> {
+    let (reader, mut writer) = tokio::io::split(stream);
+    writer.write_all(format!("{refusal}\n").as_bytes()).await?;
+    session::close(reader, writer).await
+}
+
 /// Binds and serves on a thread of its own; returns what it is known by.
-fn on_a_thread<B: 'static, N: Send + 'static, S: Future<Output = io::Result<Infallible>>>(
+pub(crate) fn on_a_thread<B: 'static, N: Send + 'static, S: Future<Output = io::Result<Infallible>>>(
     bind: impl Future<Output = io::Result<(B, N)>> + Send + 'static,
     serve: impl FnOnce(B) -> S + Send + 'static,
 ) -> io::Result<N> {
@@ -363,7 +382,7 @@ impl BoundServer {
 
 /// Whether this runtime has timers. tokio has no check for that, so one is tried, and the panic caught,
 /// which the panic hook reports too. With `panic = "abort"` it is not tried.
-fn has_timers() -> io::Result<()> {
+pub(crate) fn has_timers() -> io::Result<()> {
     let tried = || drop(time::sleep(Duration::ZERO));
     if cfg!(panic = "unwind") && panic::catch_unwind(tried).is_err() {
         let why = "the processlist needs a runtime with timers: call enable_time() or enable_all() on its builder";

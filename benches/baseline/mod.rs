@@ -153,3 +153,18 @@ pub fn processor_time() -> [f64; 2] {
     let ticks: Vec<f64> = fields.split_whitespace().skip(11).take(2).map(|field| field.parse().unwrap()).collect();
     [ticks[0] / 100.0, ticks[1] / 100.0]
 }
+
+/// The times of single lives, as counts by nanoseconds.
+pub struct Times(pub Vec<Duration>);
+
+impl Times {
+    pub fn quantile(&self, q: f64) -> Duration {
+        self.0[((self.0.len() - 1) as f64 * q) as usize]
+    }
+}
+
+#[allow(clippy::print_stdout)]
+pub fn report(what: &str, times: &Times) {
+    let [p50, p999, p9999, max] = [0.5, 0.999, 0.9999, 1.0].map(|q| format!("{:.2?}", times.quantile(q)));
+    println!("{what:<26}{p50:>11} {p999:>11} {p9999:>11} {max:>11}   {} lives", times.0.len());
+}

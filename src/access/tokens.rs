@@ -56,6 +56,11 @@ impl Tokens {
         self.see.is_some() || self.kill.is_some()
     }
 
+    /// Whether the tokens may be others by now.
+    pub(crate) fn may_change(&self) -> bool {
+        self.see.iter().chain(&self.kill).any(TokenSource::is_file)
+    }
+
     /// Whether a token can be used at all.
     ///
     /// # Errors
@@ -86,13 +91,8 @@ impl Tokens {
             let [see, kill] = [see, kill].map(|source| is_right(source.as_ref(), token.as_bytes()));
             (bool::from(see), bool::from(kill))
         };
-        let is_file = |source: &Option<TokenSource>| matches!(source, Some(TokenSource::File(_)));
         // A file may lie where reading takes long.
-        let compared = if is_file(&self.see) || is_file(&self.kill) {
-            on_own_thread(compare).await.unwrap_or_default()
-        } else {
-            compare()
-        };
+        let compared = if self.may_change() { on_own_thread(compare).await.unwrap_or_default() } else { compare() };
         match compared {
             (_, true) => AuthResult::Right(Role::Kill),
             (true, false) => AuthResult::Right(Role::See),
@@ -117,6 +117,10 @@ fn is_right(source: Option<&TokenSource>, token: &[u8]) -> Choice {
 }
 
 impl TokenSource {
+    fn is_file(&self) -> bool {
+        matches!(self, TokenSource::File(_))
+    }
+
     /// The token; `None` if it cannot be read.
     fn read(&self) -> Option<Vec<u8>> {
         match self {

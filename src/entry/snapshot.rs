@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Entry, Life, Note, State};
-use crate::clock::{Moment, WallTime};
+use crate::clock::{Moment, Tick, WallTime};
 use crate::columns::{Clearance, Columns};
 use crate::history::History;
 use crate::kill::Kill;
@@ -63,6 +63,12 @@ pub(crate) struct Snapshot {
     /// A bit for each column: its value is `***`.
     masked: u32,
     pub(crate) end: Option<Instant>,
+    /// When its status was entered, as the same value in each snapshot; `None` if it is the first one.
+    #[cfg_attr(not(feature = "http"), allow(dead_code))]
+    pub(crate) entered: Option<Tick>,
+    /// How many statuses came before those of the history.
+    #[cfg_attr(not(feature = "http"), allow(dead_code))]
+    pub(crate) folded: u64,
 }
 
 impl Snapshot {
@@ -133,9 +139,10 @@ impl Entry {
             note: None,
         };
         let (masked, end) = (row.columns.masked(clearance), row.end.map(|(_, at)| at));
+        let (entered, folded) = (row.history.entered(), row.history.folded());
         let note: Note = state.note.clone();
         drop(state);
-        Snapshot { proc: Proc { note: note.text(), ..proc }, masked, end }
+        Snapshot { proc: Proc { note: note.text(), ..proc }, masked, end, entered, folded }
     }
 
     /// A copy of all of the task, in which secrets are masked.

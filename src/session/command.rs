@@ -7,6 +7,7 @@ use crate::duration;
 use crate::session::line::{Line, word};
 use crate::session::question::Question;
 use crate::session::screen::Size;
+use crate::view::done::DONE;
 
 /// A command that every server has.
 pub(crate) struct Command {
@@ -48,9 +49,6 @@ pub(super) enum Fault {
     Usage,
     Reply(String),
 }
-
-/// How many finished tasks are shown unless told otherwise.
-const DONE: usize = 20;
 
 const SEE: Option<Role> = Some(Role::See);
 const KILL: Option<Role> = Some(Role::Kill);

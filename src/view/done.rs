@@ -14,13 +14,21 @@ use crate::proc::Outcome;
 use crate::view::View;
 use crate::view::grid::Grid;
 
+/// How many finished tasks are shown unless told otherwise.
+pub(crate) const DONE: usize = 20;
+
 /// The `n` tasks that ended last, the last one first.
 pub(crate) fn done(list: &ProcList, n: usize, view: &View) -> String {
+    render(list, &last(list, n), view)
+}
+
+/// The same, to be shown in another way.
+pub(crate) fn last(list: &ProcList, n: usize) -> Vec<Arc<Entry>> {
     let mut entries = list.finished().last();
     entries.sort_by_cached_key(|entry| Reverse(entry.with(|row| row.end.map(|(_, at)| at))));
     // Behind those there are some of threads that ended fewer, and not all.
     entries.truncate(n.min(list.finished().kept()));
-    render(list, &entries, view)
+    entries
 }
 
 /// The `n` slowest of those that ended, the slowest first.

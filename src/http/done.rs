@@ -1,0 +1,43 @@
+//! Done: the tasks that ended last.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::Extension;
+use axum::extract::{Query, State};
+use axum::response::Response;
+use serde::Deserialize;
+
+use crate::clock::Moment;
+use crate::entry::{Depth, Entry};
+use crate::http::caller::Caller;
+use crate::http::fault::Fault;
+use crate::http::reply;
+use crate::http::shared::Http;
+use crate::render::Lane;
+use crate::view::done::{DONE, last};
+use crate::wire;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Limited {
+    limit: Option<String>,
+}
+
+/// `GET /done?limit=20`, the last one first.
+pub(super) async fn done(
+    State(http): State<Arc<Http>>,
+    Extension(caller): Extension<Caller>,
+    Query(Limited { limit }): Query<Limited>,
+) -> Result<Response, Fault> {
+    let limit = reply::limit(limit.as_deref())?.unwrap_or(DONE);
+    let (list, clearance) = (http.service.list.clone(), caller.clearance());
+    let rendering = async move {
+        let now = Moment::now();
+        let ended = |entry: &Arc<Entry>| wire::Ended::new(entry.snapshot(clearance, Depth::Row, now).without_secrets());
+        let done = last(&list, limit).iter().map(ended).collect();
+        wire::to_json(&wire::Done { done, server_time: SystemTime::now() })
+    };
+    let size = http.service.list.finished().len();
+    let made = http.service.renderer.make(caller.client, Lane::Asked, size, rendering).await;
+    made.map(reply::json_bytes).ok_or_else(Fault::not_made)
+}
