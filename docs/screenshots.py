@@ -32,6 +32,7 @@ class Browser:
         self.base = f"http://127.0.0.1:{port}"
         args = ["--headless=new", "--no-sandbox", "--hide-scrollbars", "--disable-gpu"]
         options = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": {"args": args}}}}
+        self.driver = self.base
         self.base += "/session/" + self.call("/session", options)["sessionId"]
 
     def call(self, path, body):
@@ -79,9 +80,11 @@ def main():
         browser.run("document.querySelector('dialog[open]').close(); document.documentElement.dataset.theme = 'light'")
         browser.size(400, 860)
         browser.shot("page-narrow.png")
+        # Else the browser would outlive its driver.
+        urllib.request.urlopen(browser.driver + "/shutdown").read()
     finally:
         app.kill()
-        driver.kill()
+        driver.terminate()
 
 
 if __name__ == "__main__":

@@ -103,7 +103,10 @@ impl Client {
         let builder = reqwest::Client::builder().connect_timeout(CONNECT).redirect(redirect::Policy::none()).no_proxy();
         #[allow(clippy::expect_used, reason = "without TLS there is nothing that fails")]
         let http = builder.build().expect("TLS can be set up");
-        let base = address.into().trim_end_matches('/').to_string();
+        let address = address.into();
+        // What stands behind these would be asked in the place of the paths.
+        let is_base = !address.contains(['?', '#']);
+        let base = if is_base { address.trim_end_matches('/').to_string() } else { String::new() };
         Client { base, token: None, http, kind: AtomicU8::new(UNKNOWN) }
     }
 

@@ -43,6 +43,7 @@ mod procs;
 #[allow(missing_docs)]
 #[doc(hidden)]
 pub mod properties;
+mod query;
 mod reply;
 mod router;
 mod service;

@@ -163,12 +163,31 @@ async fn what_is_no_processlist_is_told_apart_from_what_is_not_there() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let addr = listener.local_addr().expect("is bound");
     drop(listener);
-    for address in
-        [format!("http://{addr}"), "not an address".to_string(), "ftp://localhost".to_string(), String::new()]
-    {
+    for address in [
+        format!("http://{addr}"),
+        "not an address".to_string(),
+        "ftp://localhost".to_string(),
+        format!("http://{addr}/?x=1"),
+        format!("http://{addr}/#"),
+        String::new(),
+    ] {
         let error = Client::new(&address).processes().await.expect_err("there is nothing");
         assert!(matches!(error, Error::Unreachable { .. }), "{address}: {error:?}");
     }
+}
+
+#[tokio::test]
+async fn an_error_without_an_end_is_read_no_further_than_it_is_shown() {
+    let endless = || async {
+        let pieces = futures_util::stream::repeat_with(|| Ok::<_, std::convert::Infallible>(vec![b'x'; 1 << 16]));
+        (StatusCode::BAD_GATEWAY, axum::body::Body::from_stream(pieces))
+    };
+    let app = Router::new().fallback(endless);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let addr = listener.local_addr().expect("is bound");
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let error = client(addr).processes().await.expect_err("it fails");
+    assert!(error.to_string().len() < 600 && matches!(error, Error::Failed { status: 502, .. }), "{error}");
 }
 
 #[tokio::test]

@@ -7,8 +7,12 @@ use crate::client::error::Error;
 use crate::escape::shorten;
 use crate::wire::SERVER;
 
-/// How much of an error's text is kept, in bytes.
+/// How much of an error's text is read, and kept, in bytes.
+const ERROR: usize = 4096;
 const TEXT: usize = 512;
+
+/// The most of an answer that is read: a million tasks.
+const LONGEST: usize = 512 << 20;
 
 pub(super) struct Answer {
     pub(super) status: StatusCode,
@@ -20,10 +24,20 @@ pub(super) struct Answer {
 impl Answer {
     pub(super) async fn of(request: RequestBuilder) -> Result<Self, Error> {
         let unreachable = |error: reqwest::Error| Error::Unreachable { source: Box::new(error.without_url()) };
-        let response = request.send().await.map_err(unreachable)?;
+        let mut response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         let is_ours = response.headers().get(reqwest::header::SERVER).is_some_and(|server| server == SERVER);
-        let body = response.bytes().await.map_err(unreachable)?.to_vec();
+        let most = if status.is_success() { LONGEST } else { ERROR };
+        let mut body = Vec::new();
+        while let Some(piece) = response.chunk().await.map_err(unreachable)? {
+            body.extend_from_slice(&piece);
+            if body.len() > most {
+                match status.is_success() {
+                    true => return Err(Error::not_pm(format!("its answer is longer than {LONGEST} bytes"))),
+                    false => break,
+                }
+            }
+        }
         Ok(Answer { status, is_ours, body })
     }
 

@@ -1,10 +1,14 @@
 //! Caller: who sends a request, and what it may do.
 
+use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::extract::ConnectInfo;
 use http::{HeaderMap, StatusCode, header};
+use tokio::time::sleep;
 
 use crate::access::{AuthResult, Role};
 use crate::columns::Clearance;
@@ -13,6 +17,9 @@ use crate::peer::Peer;
 use crate::render::Client;
 use crate::service::Service;
 
+/// How often a token is tried again, in a file that may have changed.
+const RECHECK: Duration = Duration::from_secs(1);
+
 /// The other end of a connection that a server of ours has accepted.
 #[derive(Debug, Clone)]
 pub(super) struct Connected {
@@ -20,6 +27,8 @@ pub(super) struct Connected {
     pub(super) role: Option<Role>,
     pub(super) peer: Arc<Peer>,
     pub(super) client: Client,
+    /// Whether it has shown a right token, or need not.
+    pub(super) is_known: Arc<AtomicBool>,
 }
 
 /// Who sends a request that has been let in.
@@ -49,6 +58,19 @@ impl Caller {
     }
 }
 
+impl Caller {
+    /// Waits until its token is another one: then nothing more is sent to it. For ever, if it cannot change.
+    pub(super) async fn revoked(self, service: Arc<Service>) {
+        let (Some(token), true) = (self.token, service.access.tokens.may_change()) else { return pending().await };
+        loop {
+            sleep(RECHECK).await;
+            if service.access.auth(token.clone()).await != AuthResult::Right(self.role) {
+                return;
+            }
+        }
+    }
+}
+
 impl Connected {
     /// The other end of a connection to somebody else's server, in which this one is nested.
     ///
@@ -67,7 +89,7 @@ impl Connected {
             return Err(Fault::forbidden(why));
         };
         let peer = Arc::new(Peer { user: None, address: Some(*address) });
-        Ok(Connected { role: None, peer, client: service.renderer.client() })
+        Ok(Connected { role: None, peer, client: service.renderer.client(), is_known: Arc::default() })
     }
 
     /// What it may do.
@@ -76,7 +98,7 @@ impl Connected {
     ///
     /// It has shown no token, or a wrong one; which is told after a second.
     pub(super) async fn authenticate(self, service: &Service, headers: &HeaderMap) -> Result<Caller, Fault> {
-        let Connected { role, peer, client } = self;
+        let Connected { role, peer, client, is_known } = self;
         let unauthorized = |text: &str| Fault::new(StatusCode::UNAUTHORIZED, text);
         if !service.access.tokens.are_set() {
             let role = role.ok_or_else(|| Fault::forbidden("forbidden"))?;
@@ -85,7 +107,10 @@ impl Connected {
         let wanted = "this processlist wants a token: send Authorization: Bearer <token>";
         let token = bearer(headers).ok_or_else(|| unauthorized(wanted))?;
         match service.access.auth(token.clone()).await {
-            AuthResult::Right(role) => Ok(Caller { role, peer, client, token: Some(token) }),
+            AuthResult::Right(role) => {
+                is_known.store(true, Ordering::Relaxed);
+                Ok(Caller { role, peer, client, token: Some(token) })
+            }
             AuthResult::Wrong | AuthResult::None => Err(unauthorized("wrong token")),
         }
     }

@@ -7,7 +7,7 @@ use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use http::StatusCode;
 use tokio::time::{Instant, timeout_at};
@@ -73,16 +73,17 @@ pub(super) async fn call(
         tasks,
         list: http.service.list.clone(),
     };
-    answer(call, &verb).await
+    let revoked = caller.revoked(Arc::clone(&http.service)).boxed();
+    answer(call, &verb, revoked).await
 }
 
 /// The answer, with the status that it deserves if it comes in time; else with its head now, and the answer
 /// behind a line that says that the command is still running.
-async fn answer(call: Call, verb: &str) -> Result<Response, Fault> {
+async fn answer(call: Call, verb: &str, revoked: BoxFuture<'static, ()>) -> Result<Response, Fault> {
     let mut running = call.run().boxed();
     match timeout_at(Instant::now() + STILL_RUNNING, &mut running).await {
         Ok((Called::Text(text), _)) => Ok(harmless(&text).into_response()),
-        Ok((Called::Lines, lines)) => Ok(stream(lines_of(lines))),
+        Ok((Called::Lines, lines)) => Ok(stream(lines_of(lines).take_until(revoked).boxed())),
         Ok((Called::Error(error), _)) => Err(Fault::bad_request(escape::plain(&error).to_string())),
         Ok((Called::Panicked, _)) => {
             Err(Fault::new(StatusCode::INTERNAL_SERVER_ERROR, format!("{} panicked", escape::echo(verb))))
@@ -96,7 +97,7 @@ async fn answer(call: Call, verb: &str) -> Result<Response, Fault> {
                 Called::Error(error) => stream::iter([format!("{}\n", escape::plain(&error))]).boxed(),
                 Called::Panicked => stream::iter([panicked]).boxed(),
             });
-            Ok(stream(stream::iter([news]).chain(rest.flatten_stream()).boxed()))
+            Ok(stream(stream::iter([news]).chain(rest.flatten_stream()).take_until(revoked).boxed()))
         }
     }
 }

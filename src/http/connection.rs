@@ -1,7 +1,9 @@
 //! Connection: one client over a stream, served by hyper.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::response::IntoResponse;
@@ -10,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::time::timeout;
 use tokio_io_timeout::TimeoutStream;
 use tower_service::Service as _;
 
@@ -22,7 +25,10 @@ use crate::server::accept::{Protocol, Refusal, Stream};
 use crate::service::{Present, Service};
 
 /// How long the headers of a request may take, and how long a connection may be idle before them.
-const HEADERS: Duration = Duration::from_secs(30);
+const HEADERS: Duration = Duration::from_secs(10);
+
+/// Where a token is set, a connection that has not shown one by then is closed: strangers hold no place for longer.
+const TOKEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// A client that takes nothing for so long is dropped.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -46,7 +52,9 @@ impl Protocol for Connections {
 
     fn serve(&self, stream: impl Stream, admitted: Admitted) -> impl Future<Output = ()> + Send + 'static {
         let (present, client) = (Present::of(&self.service), self.service.renderer.client());
-        let connected = Connected { role: admitted.role, peer: admitted.peer, client };
+        let is_known = Arc::new(AtomicBool::new(!self.service.access.tokens.are_set()));
+        let (peer, known) = (admitted.peer, Arc::clone(&is_known));
+        let connected = Connected { role: admitted.role, peer, client, is_known };
         let http = self.http.clone();
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(PATIENCE));
@@ -55,8 +63,11 @@ impl Protocol for Connections {
                 request.extensions_mut().insert(connected.clone());
                 http.clone().call(request)
             });
+            let mut connection = pin!(builder().serve_connection(TokioIo::new(Box::pin(stream)), respond));
             // A connection that fails has a client that knows.
-            _ = builder().serve_connection(TokioIo::new(Box::pin(stream)), respond).await;
+            if timeout(TOKEN_WITHIN, &mut connection).await.is_err() && known.load(Ordering::Relaxed) {
+                _ = connection.await;
+            }
             drop(present);
         }
     }
@@ -70,7 +81,7 @@ async fn turn_away(stream: impl Stream, refusal: Refusal) {
     let respond = service_fn(move |_| std::future::ready(Ok::<_, Infallible>(refused(&refusal))));
     let mut builder = builder();
     let connection = builder.keep_alive(false).serve_connection(TokioIo::new(Box::pin(stream)), respond);
-    _ = tokio::time::timeout(REFUSAL, connection).await;
+    _ = timeout(REFUSAL, connection).await;
 }
 
 fn builder() -> http1::Builder {

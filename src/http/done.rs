@@ -4,31 +4,27 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::Extension;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::Response;
-use serde::Deserialize;
 
 use crate::clock::Moment;
 use crate::entry::{Depth, Entry};
 use crate::http::caller::Caller;
 use crate::http::fault::Fault;
+use crate::http::query::Params;
 use crate::http::reply;
 use crate::http::shared::Http;
 use crate::render::Lane;
 use crate::view::done::{DONE, last};
 use crate::wire;
 
-#[derive(Debug, Deserialize)]
-pub(super) struct Limited {
-    limit: Option<String>,
-}
-
 /// `GET /done?limit=20`, the last one first.
 pub(super) async fn done(
     State(http): State<Arc<Http>>,
     Extension(caller): Extension<Caller>,
-    Query(Limited { limit }): Query<Limited>,
+    params: Params,
 ) -> Result<Response, Fault> {
+    let [limit] = params.take(["limit"])?;
     let limit = reply::limit(limit.as_deref())?.unwrap_or(DONE);
     let (list, clearance) = (http.service.list.clone(), caller.clearance());
     let rendering = async move {

@@ -30,7 +30,12 @@ impl Fault {
 
     /// The path takes other methods.
     pub(super) fn method(allow: &'static str) -> Self {
-        Fault { allow: Some(allow), ..Fault::new(StatusCode::METHOD_NOT_ALLOWED, "") }
+        Fault { allow: Some(allow), ..Fault::method_of_path() }
+    }
+
+    /// The same, where the router knows which.
+    pub(super) fn method_of_path() -> Self {
+        Fault::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take that method: see Allow")
     }
 
     /// The worker that renders is gone, or has panicked.
@@ -41,8 +46,7 @@ impl Fault {
 
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
-        let text = if self.text.is_empty() { String::new() } else { self.text + "\n" };
-        let mut response = (self.status, text).into_response();
+        let mut response = (self.status, self.text + "\n").into_response();
         if let Some(allow) = self.allow {
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
         }

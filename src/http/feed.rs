@@ -7,8 +7,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
+use tokio::runtime::Handle;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OnceCell, broadcast};
 use tokio::task::AbortHandle;
@@ -25,8 +26,12 @@ use crate::service::Service;
 use crate::view::{Selection, View};
 use crate::wire::{self, JsonList, to_json};
 
-/// How many different views are followed at a time: each keeps a copy of the rows that it shows.
+/// How many different views are followed at a time, by those who may see and by those who may kill: each keeps a
+/// copy of the rows that it shows.
 const FEEDS: usize = 16;
+
+/// The pace of the page.
+const PAGE: Duration = Duration::from_secs(1);
 
 /// How many changes a reader may be behind: then it gets a full list.
 const BEHIND: usize = 4;
@@ -58,32 +63,30 @@ pub(super) struct Feed {
 
 type Shared = Mutex<Current>;
 
-/// The last snapshot.
+/// The last snapshot, and whom to tell of the next.
 struct Current {
+    version: Arc<Version>,
+    /// `None` if there will be no more.
+    changes: Option<broadcast::Sender<Bytes>>,
+}
+
+/// A snapshot.
+struct Version {
     columns: Vec<String>,
     /// Each row as JSON, in the order of the list.
     rows: Vec<Bytes>,
     server_time: SystemTime,
-    /// All of it as JSON, once somebody has asked for it.
-    list: Option<Arc<str>>,
-    /// To the readers; `None` if there will be no more.
-    changes: Option<broadcast::Sender<Arc<str>>>,
+    /// All of it as an event, once somebody has asked for it: made once, and sent to all without a copy.
+    list: OnceCell<Bytes>,
 }
 
 /// One reader of a feed.
 pub(super) struct Reader {
     /// A feed lives as long as it has readers.
     feed: Arc<OnceCell<Feed>>,
-    changes: Option<broadcast::Receiver<Arc<str>>>,
-}
-
-/// What a reader gets.
-#[derive(Debug, Clone)]
-pub(super) enum News {
-    /// All rows.
-    List(Arc<str>),
-    /// The rows that are new or have changed, and the ids of those that are gone.
-    Change(Arc<str>),
+    changes: Option<broadcast::Receiver<Bytes>>,
+    service: Arc<Service>,
+    client: Client,
 }
 
 impl Feeds {
@@ -92,13 +95,21 @@ impl Feeds {
     /// # Errors
     ///
     /// The expression is wrong, no snapshot could be made, or there are too many feeds.
-    pub(super) async fn read(&self, service: &Arc<Service>, client: Client, wish: Wish) -> Result<Reader, Fault> {
+    pub(super) async fn read(
+        &self,
+        service: &Arc<Service>,
+        runtime: &Handle,
+        client: Client,
+        wish: Wish,
+    ) -> Result<Reader, Fault> {
         let feed = {
             let mut feeds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             feeds.retain(|_, feed| feed.strong_count() > 0);
             match feeds.get(&wish).and_then(Weak::upgrade) {
                 Some(feed) => feed,
-                None if feeds.len() >= FEEDS => {
+                None if !wish.is_usual(service)
+                    && feeds.keys().filter(|other| other.counts_with(&wish)).count() >= FEEDS =>
+                {
                     let why = format!("too many different views are followed: {FEEDS} at most, try again later");
                     return Err(Fault::new(StatusCode::SERVICE_UNAVAILABLE, why));
                 }
@@ -109,13 +120,26 @@ impl Feeds {
                 }
             }
         };
-        feed.get_or_try_init(|| Feed::start(service, client, wish)).await?;
-        Ok(Reader { feed, changes: None })
+        feed.get_or_try_init(|| Feed::start(service, runtime, client, wish)).await?;
+        Ok(Reader { feed, changes: None, service: Arc::clone(service), client })
+    }
+}
+
+impl Wish {
+    /// Whether it is what pages follow: that is never refused, whatever others follow.
+    fn is_usual(&self, service: &Service) -> bool {
+        self.filter.is_empty() && (self.delay == PAGE || self.delay == service.delay)
+    }
+
+    /// Those who may only see take nothing from those who may kill.
+    fn counts_with(&self, other: &Wish) -> bool {
+        self.clearance == other.clearance
     }
 }
 
 impl Feed {
-    async fn start(service: &Arc<Service>, client: Client, wish: Wish) -> Result<Self, Fault> {
+    /// It is followed in this runtime.
+    async fn start(service: &Arc<Service>, runtime: &Handle, client: Client, wish: Wish) -> Result<Self, Fault> {
         let list = service.list.clone();
         let Wish { clearance, filter, delay } = wish;
         let first = async move {
@@ -126,9 +150,10 @@ impl Feed {
         let began = Instant::now();
         let made = service.renderer.make(client, Lane::Asked, service.list.len(), first).await;
         let (snapshot, view) = made.ok_or_else(Fault::not_made)?.map_err(Fault::bad_request)?;
-        let shared = Arc::new(Mutex::new(Current { changes: Some(broadcast::channel(BEHIND).0), ..snapshot.current }));
+        let changes = Some(broadcast::channel(BEHIND).0);
+        let shared = Arc::new(Mutex::new(Current { version: Arc::new(snapshot.version), changes }));
         let publishing = publish(Arc::clone(service), Arc::clone(&shared), view, delay, snapshot.known, began);
-        Ok(Feed { shared, publisher: tokio::spawn(publishing).abort_handle() })
+        Ok(Feed { shared, publisher: runtime.spawn(publishing).abort_handle() })
     }
 }
 
@@ -160,13 +185,14 @@ async fn publish(
             current.changes = None;
             return;
         };
-        let change = next.change(&current.columns);
-        let changes = current.changes.take();
-        if let (Some(changes), Some(change)) = (&changes, change) {
+        let change = next.change(&current.version.columns);
+        if let (Some(changes), Some(change)) = (&current.changes, change) {
             // There may be no reader at this moment.
             _ = changes.send(change);
         }
-        *current = Current { changes, ..next.current };
+        let last = std::mem::replace(&mut current.version, Arc::new(next.version));
+        drop(current);
+        drop(last);
         known = next.known;
     }
 }
@@ -185,7 +211,7 @@ struct Row {
 
 /// A snapshot, and how it differs from the one before.
 struct Snapshot {
-    current: Current,
+    version: Version,
     known: Known,
     changed: Vec<Bytes>,
     ended: Vec<String>,
@@ -221,14 +247,14 @@ async fn snapshot(list: &ProcList, view: &View, mut last: Known) -> Snapshot {
         known.insert(id, Row { started, entered, status_time, json });
     }
     let columns = view.fields(list).columns().iter().map(|field| field.name().to_string()).collect();
-    let current = Current { columns, rows, server_time: SystemTime::now(), list: None, changes: None };
-    Snapshot { current, known, changed, ended: last.into_keys().collect() }
+    let version = Version { columns, rows, server_time: SystemTime::now(), list: OnceCell::new() };
+    Snapshot { version, known, changed, ended: last.into_keys().collect() }
 }
 
 impl Snapshot {
     /// How it differs from the one before, in which there were these columns; `None` if it does not.
-    fn change(&self, columns: &[String]) -> Option<Arc<str>> {
-        let are_new = columns != self.current.columns;
+    fn change(&self, columns: &[String]) -> Option<Bytes> {
+        let are_new = columns != self.version.columns;
         if self.changed.is_empty() && self.ended.is_empty() && !are_new {
             return None;
         }
@@ -236,46 +262,57 @@ impl Snapshot {
         self.changed.iter().for_each(|row| json.push_json(row));
         json.field("ended", &self.ended);
         if are_new {
-            json.field("columns", &self.current.columns);
+            json.field("columns", &self.version.columns);
         }
-        Some(text(json.end(self.current.server_time)))
+        Some(event("change", &json.end(self.version.server_time)))
     }
 }
 
-impl Current {
-    /// All rows.
-    fn list(&mut self) -> Arc<str> {
-        let made = self.list.take().unwrap_or_else(|| {
-            let mut json = JsonList::begin("procs", self.rows.iter().map(|row| row.len() + 1).sum());
-            self.rows.iter().for_each(|row| json.push_json(row));
-            json.field("columns", &self.columns);
-            text(json.end(self.server_time))
-        });
-        self.list = Some(Arc::clone(&made));
-        made
+impl Version {
+    /// All rows, as an event.
+    async fn list(self: &Arc<Self>, service: &Service, client: Client) -> Option<Bytes> {
+        let make = async || {
+            let version = Arc::clone(self);
+            let making = async move {
+                let mut json = JsonList::begin("procs", version.rows.iter().map(|row| row.len() + 1).sum());
+                version.rows.iter().for_each(|row| json.push_json(row));
+                json.field("columns", &version.columns);
+                event("list", &json.end(version.server_time))
+            };
+            service.renderer.make(client, Lane::Asked, self.rows.len(), making).await.ok_or(())
+        };
+        self.list.get_or_try_init(make).await.ok().cloned()
     }
 }
 
-/// JSON is text.
-fn text(json: Vec<u8>) -> Arc<str> {
-    String::from_utf8(json).unwrap_or_default().into()
+/// A server-sent event. Its data is one line: JSON has no line feeds.
+fn event(kind: &str, json: &[u8]) -> Bytes {
+    let mut event = BytesMut::with_capacity(json.len() + 32);
+    event.put_slice(format!("event: {kind}\ndata: ").as_bytes());
+    event.put_slice(json);
+    event.put_slice(b"\n\n");
+    event.freeze()
 }
 
 impl Reader {
-    /// What there is to tell next; `None` if there will be nothing more.
+    /// The next event; `None` if there will be no more. Four changes behind, it is the whole list again.
     ///
     /// # Cancel safety
     ///
     /// Nothing is lost by dropping it.
-    pub(super) async fn next(&mut self) -> Option<News> {
+    pub(super) async fn next(&mut self) -> Option<Bytes> {
         loop {
             let Some(changes) = &mut self.changes else {
-                let mut current = self.feed.get()?.shared.lock().unwrap_or_else(PoisonError::into_inner);
-                self.changes = Some(current.changes.as_ref()?.subscribe());
-                return Some(News::List(current.list()));
+                let (version, changes) = {
+                    let current = self.feed.get()?.shared.lock().unwrap_or_else(PoisonError::into_inner);
+                    (Arc::clone(&current.version), current.changes.as_ref()?.subscribe())
+                };
+                let list = version.list(&self.service, self.client).await?;
+                self.changes = Some(changes);
+                return Some(list);
             };
             match changes.recv().await {
-                Ok(change) => return Some(News::Change(change)),
+                Ok(change) => return Some(change),
                 Err(RecvError::Lagged(_)) => self.changes = None,
                 Err(RecvError::Closed) => return None,
             }

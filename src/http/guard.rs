@@ -6,6 +6,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use tokio::runtime::Handle;
 
 use crate::http::caller::{Caller, Connected};
 use crate::http::fault::Fault;
@@ -44,7 +45,8 @@ fn ready(http: &Http) -> Result<(), Fault> {
     if let Some(why) = &http.fault {
         return Err(fault(format!("the processlist cannot be served as it was set up: {why}")));
     }
-    http.start().map_err(|error| fault(format!("the processlist wants a tokio runtime: {error}")))
+    Handle::try_current().map_err(|error| fault(format!("the processlist wants a tokio runtime: {error}")))?;
+    http.runtime().map(drop).map_err(|error| fault(error.to_string()))
 }
 
 /// The request, with the one who sent it.

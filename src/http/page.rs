@@ -5,7 +5,7 @@ use std::io;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 
-use crate::http::strangers::invalid;
+use crate::http::strangers::{authority, invalid};
 use crate::server::Web;
 
 const INDEX: &str = include_str!("page/index.html");
@@ -82,7 +82,8 @@ fn base(peer: &str) -> io::Result<(String, String)> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_~:/[]%".contains(&byte);
     let uri = address.parse::<Uri>().ok().filter(|_| address.bytes().all(is_plain)).ok_or_else(fault)?;
     match (uri.scheme_str(), uri.authority()) {
-        (Some(scheme @ ("http" | "https")), Some(authority)) if !authority.host().is_empty() => {
+        (Some(scheme @ ("http" | "https")), Some(at)) if !address.contains("..") => {
+            let authority = authority(at.as_str()).ok_or_else(fault)?;
             let path = uri.path().trim_end_matches('/');
             Ok((format!("{scheme}://{authority}{path}/"), format!("{scheme}://{authority}")))
         }
@@ -108,6 +109,9 @@ mod tests {
             "a b",
             "http://b/?x",
             "javascript:alert(1)",
+            "b:99999",
+            "http://b:x",
+            "b/../c",
         ] {
             assert_eq!(peer(bad), None, "{bad}");
         }

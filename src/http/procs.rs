@@ -5,10 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use axum::Extension;
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, Uri};
-use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 
@@ -19,6 +18,7 @@ use crate::entry::{Depth, Entry, KillReply};
 use crate::escape;
 use crate::http::caller::Caller;
 use crate::http::fault::Fault;
+use crate::http::query::Params;
 use crate::http::shared::Http;
 use crate::http::target::{self, Part, Target};
 use crate::http::{body, reply};
@@ -35,27 +35,20 @@ use crate::wire;
 /// How long a kill may be waited for.
 const WAIT_AT_MOST: Duration = Duration::from_secs(60);
 
-/// `?where=..&sort=..&limit=..`
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct Selected {
-    r#where: Option<String>,
-    sort: Option<String>,
-    limit: Option<String>,
-}
-
-/// `GET /procs/`.
+/// `GET /procs/?where=..&sort=..&limit=..`
 pub(super) async fn list(
     State(http): State<Arc<Http>>,
     Extension(caller): Extension<Caller>,
-    Query(selected): Query<Selected>,
+    params: Params,
 ) -> Result<Response, Fault> {
+    let [filter, sort, limit] = params.take(["where", "sort", "limit"])?;
     let list = http.service.list.clone();
-    let limit = reply::limit(selected.limit.as_deref())?.unwrap_or(usize::MAX);
+    let limit = reply::limit(limit.as_deref())?.unwrap_or(usize::MAX);
     let clearance = caller.clearance();
     let rendering = async move {
         let mut view = View::new(limit, clearance);
-        view.filter_by(selected.r#where.as_deref().unwrap_or_default().trim(), &list)?;
-        view.sort_by(selected.sort.as_deref().unwrap_or_default().trim(), &list)?;
+        view.filter_by(filter.as_deref().unwrap_or_default().trim(), &list)?;
+        view.sort_by(sort.as_deref().unwrap_or_default().trim(), &list)?;
         Ok::<_, String>(rows(&list, &view).await)
     };
     let size = http.service.list.len();
@@ -101,27 +94,21 @@ fn find(list: &ProcList, id: &str, clearance: Clearance) -> Result<(Proc, u64), 
     Ok((snapshot.without_secrets(), folded))
 }
 
-/// `?wait=5s&started=2026-11-26T10:12:39.204911604Z`
-#[derive(Debug, Deserialize)]
-pub(super) struct Terms {
-    wait: Option<String>,
-    /// The `procTime` of the task that is meant: another one may have its id by now.
-    started: Option<String>,
-}
-
-/// `DELETE /procs/<id>`.
+/// `DELETE /procs/<id>?wait=5s&started=2026-11-26T10:12:39.204911604Z`. The second one is the `procTime` of the task that is
+/// meant: another one may have its id by now.
 pub(super) async fn kill(
     State(http): State<Arc<Http>>,
     Extension(caller): Extension<Caller>,
     uri: Uri,
-    Query(Terms { wait, started }): Query<Terms>,
+    params: Params,
     body: Body,
 ) -> Result<Response, Fault> {
     let Target { id, part } = target::parse(uri.path()).map_err(Fault::bad_request)?;
     if part != Part::Task {
-        return Err(Fault::method("GET, HEAD"));
+        return Err(Fault::method("GET,HEAD"));
     }
     caller.may_kill()?;
+    let [wait, started] = params.take(["wait", "started"])?;
     let wait = wait.map(|text| wait_time(&text)).transpose().map_err(Fault::bad_request)?;
     let message = message(&body::read(body).await?)?;
     let list = &http.service.list;

@@ -28,7 +28,7 @@ pub fn request(input: &[u8]) {
         request = request.header(name, value);
     }
     let Ok(request) = request.body(Full::new(Bytes::copy_from_slice(body))) else { return };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
         let list = ProcList::new();
         list.set_cols(["uri", "\x1b[2J"]);
@@ -48,7 +48,7 @@ pub fn request(input: &[u8]) {
                 text.extend_from_slice(&frame.expect("is whole").into_data().unwrap_or_default());
             }
         };
-        _ = tokio::time::timeout(Duration::from_secs(10), reading).await;
+        _ = tokio::time::timeout(Duration::from_millis(20), reading).await;
         let text = String::from_utf8(text).expect("only text is sent");
         assert!(text.chars().all(|c| c == '\n' || !(c.is_control() || c == '\u{202e}')), "{text:?}");
         // An expression may have it, and is said back.

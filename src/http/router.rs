@@ -30,6 +30,7 @@ pub(super) fn new(http: Arc<Http>) -> Router {
     Router::new()
         .merge(for_callers)
         .merge(for_all)
+        .method_not_allowed_fallback(async || Fault::method_of_path())
         .fallback(async || {
             Fault::not_found("not found: see /procs/, /events, /done, /stats, /metrics, /commands and /")
         })

@@ -58,7 +58,12 @@ impl HttpService {
     pub(crate) fn as_if_from<B>(&self, mut request: Request<B>, role: crate::access::Role) -> Request<B> {
         let peer = Arc::new(crate::peer::Peer { user: None, address: None });
         let client = self.http.service.renderer.client();
-        request.extensions_mut().insert(crate::http::caller::Connected { role: Some(role), peer, client });
+        request.extensions_mut().insert(crate::http::caller::Connected {
+            role: Some(role),
+            peer,
+            client,
+            is_known: Arc::default(),
+        });
         request
     }
 }

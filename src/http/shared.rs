@@ -1,9 +1,10 @@
 //! Shared: what all requests to one list over HTTP share.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
 
-use tokio::runtime;
-use tokio::task::AbortHandle;
+use tokio::runtime::{self, Handle};
 
 use crate::access::PeerLookup;
 use crate::http::feed::Feeds;
@@ -24,11 +25,13 @@ pub(super) struct Http {
     rendering: Mutex<Rendering>,
 }
 
-/// Who renders. It starts with the first request, because there may be no runtime before.
+/// Who renders, and follows the list for readers. It starts with the first request, on a thread of its own: the runtime of
+/// that request may be gone before this.
 enum Rendering {
     No(Box<Worker>),
-    Started(AbortHandle),
-    Starting,
+    Started(Handle),
+    /// There is no thread to be had.
+    Failed,
 }
 
 impl Http {
@@ -40,27 +43,34 @@ impl Http {
         Http { service, strangers, feeds, page, fault, rendering }
     }
 
-    /// Starts the worker that renders, if it does not run.
+    /// The runtime that renders. It ends when the last request and the last clone of the service are gone.
     ///
     /// # Errors
     ///
-    /// There is no runtime.
-    pub(super) fn start(&self) -> Result<(), runtime::TryCurrentError> {
+    /// There is no thread to be had.
+    pub(super) fn runtime(&self) -> io::Result<Handle> {
         let mut rendering = self.rendering.lock().unwrap_or_else(PoisonError::into_inner);
-        if !matches!(*rendering, Rendering::Started(_)) {
-            let runtime = runtime::Handle::try_current()?;
-            if let Rendering::No(worker) = std::mem::replace(&mut *rendering, Rendering::Starting) {
-                *rendering = Rendering::Started(runtime.spawn(worker.run()).abort_handle());
-            }
+        if matches!(*rendering, Rendering::No(_))
+            && let Rendering::No(worker) = std::mem::replace(&mut *rendering, Rendering::Failed)
+        {
+            let (tell, told) = mpsc::sync_channel(1);
+            thread::Builder::new().name("pm-http".to_string()).spawn(move || {
+                let built = runtime::Builder::new_current_thread().enable_time().build();
+                let told = tell.send(
+                    built
+                        .as_ref()
+                        .map(|runtime| runtime.handle().clone())
+                        .map_err(|error| io::Error::other(error.to_string())),
+                );
+                if let (Ok(runtime), Ok(())) = (built, told) {
+                    runtime.block_on(worker.run());
+                }
+            })?;
+            *rendering = Rendering::Started(told.recv().map_err(io::Error::other)??);
         }
-        Ok(())
-    }
-}
-
-impl Drop for Http {
-    fn drop(&mut self) {
-        if let Rendering::Started(worker) = self.rendering.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            worker.abort();
+        match &*rendering {
+            Rendering::Started(runtime) => Ok(runtime.clone()),
+            _ => Err(io::Error::other("the thread that renders could not be made")),
         }
     }
 }

@@ -20,7 +20,7 @@ const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 #[derive(Debug, Default)]
 pub(crate) struct Strangers {
     hosts: Vec<Authority>,
-    origins: Vec<HeaderValue>,
+    origins: Vec<Origin>,
 }
 
 impl Strangers {
@@ -29,18 +29,14 @@ impl Strangers {
     /// A host or an origin is none.
     pub(crate) fn new(web: &Web) -> io::Result<Self> {
         let host = |host: &String| {
-            let authority = host.parse::<Authority>().ok().filter(|host| !host.as_str().contains('@'));
-            authority.ok_or_else(|| invalid("allow_host", host, "give a name, with or without a port: pm.example"))
+            let advice = "give a name, with or without a port: pm.example";
+            authority(host).filter(is_name).ok_or_else(|| invalid("allow_host", host, advice))
         };
         let origin = |origin: &String| {
-            let uri = origin.parse::<Uri>().ok();
-            let is_origin = uri.is_some_and(|uri| {
-                let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
-                is_web && uri.authority().is_some_and(|at| !at.as_str().contains('@')) && uri.path() == "/"
-            });
-            let origin_text = origin.trim_end_matches('/').to_ascii_lowercase();
-            let value = HeaderValue::try_from(origin_text).ok().filter(|_| is_origin);
-            value.ok_or_else(|| invalid("allow_origin", origin, "give a scheme and a host: http://pm.example:3000"))
+            let advice = "give a scheme and a host: http://pm.example:3000";
+            Origin::parse(origin.trim_end_matches('/'))
+                .filter(|origin| is_name(&origin.authority))
+                .ok_or_else(|| invalid("allow_origin", origin, advice))
         };
         Ok(Strangers {
             hosts: web.hosts.iter().map(host).collect::<io::Result<_>>()?,
@@ -54,9 +50,11 @@ impl Strangers {
     ///
     /// Why not.
     pub(crate) fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), String> {
-        let mut hosts = headers.get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or_default());
-        let named: Vec<&str> = hosts.by_ref().chain(uri.authority().map(Authority::as_str)).collect();
-        if !named.is_empty() && named.iter().all(|host| self.is_ours(host)) {
+        let hosts = headers.get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or_default());
+        let named: Vec<&str> = hosts.chain(uri.authority().map(Authority::as_str)).collect();
+        // An absolute address may stand beside the header; two headers may not.
+        let are_too_many = headers.get_all(header::HOST).iter().nth(1).is_some();
+        if !named.is_empty() && !are_too_many && named.iter().all(|host| self.is_ours(host)) {
             return Ok(());
         }
         let host = named.iter().find(|host| !self.is_ours(host)).map_or("", |host| host);
@@ -68,10 +66,7 @@ impl Strangers {
     }
 
     fn is_ours(&self, host: &str) -> bool {
-        let Ok(authority) = host.parse::<Authority>() else { return false };
-        if authority.as_str().contains('@') {
-            return false;
-        }
+        let Some(authority) = authority(host) else { return false };
         let name = authority.host();
         let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         name.eq_ignore_ascii_case("localhost")
@@ -85,8 +80,8 @@ impl Strangers {
     /// The origin of the request, if it is one that may use this server from its pages.
     pub(crate) fn allowed_origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         let origin = single(headers, &header::ORIGIN)?;
-        let is_it = |known: &&HeaderValue| known.as_bytes().eq_ignore_ascii_case(origin.as_bytes());
-        self.origins.iter().find(is_it).map(|_| origin.clone())
+        let parsed = Origin::parse(origin.to_str().ok()?)?;
+        self.origins.contains(&parsed).then(|| origin.clone())
     }
 
     /// Whether a request whose origin is not [allowed](Self::allowed_origin) may come in all the same: from a page
@@ -123,16 +118,64 @@ impl Strangers {
 
 /// Whether an origin is that of the server to which the request was sent.
 fn is_same(origin: &HeaderValue, uri: &Uri, headers: &HeaderMap) -> bool {
-    let Some(origin) = origin.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok()) else { return false };
-    let usual = match origin.scheme_str() {
-        Some("http") => 80,
-        Some("https") => 443,
-        _ => return false,
+    let Some(origin) = origin.to_str().ok().and_then(Origin::parse) else { return false };
+    let host = single(headers, &header::HOST).and_then(|host| authority(host.to_str().ok()?));
+    // Behind a proxy that speaks TLS the scheme is the browser's, not ours.
+    host.as_ref().or(uri.authority()).is_some_and(|own| Origin::new(origin.is_tls, own.clone()) == origin)
+}
+
+/// A scheme, a host and a port, as a browser names where a page is from.
+#[derive(Debug, Clone)]
+struct Origin {
+    is_tls: bool,
+    authority: Authority,
+}
+
+impl Origin {
+    fn new(is_tls: bool, authority: Authority) -> Self {
+        Origin { is_tls, authority }
+    }
+
+    /// `http://host:port`, and nothing behind it.
+    fn parse(text: &str) -> Option<Self> {
+        let (scheme, host) = text.split_once("://")?;
+        let is_tls = match scheme {
+            "http" => false,
+            "https" => true,
+            _ => return None,
+        };
+        Some(Origin::new(is_tls, authority(host)?))
+    }
+
+    fn port(&self) -> u16 {
+        self.authority.port_u16().unwrap_or(if self.is_tls { 443 } else { 80 })
+    }
+}
+
+impl PartialEq for Origin {
+    fn eq(&self, other: &Self) -> bool {
+        let is_host = self.authority.host().eq_ignore_ascii_case(other.authority.host());
+        is_host && self.is_tls == other.is_tls && self.port() == other.port()
+    }
+}
+
+/// A host, and a port if there is one; nothing else, which `Authority` would pass over.
+pub(super) fn authority(text: &str) -> Option<Authority> {
+    let authority = text.parse::<Authority>().ok()?;
+    let exact = match authority.port_u16() {
+        Some(port) => format!("{}:{port}", authority.host()),
+        None => authority.host().to_string(),
     };
-    let host = single(headers, &header::HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
-    let (Some(origin), Some(own)) = (origin.authority(), host.as_ref().or(uri.authority())) else { return false };
-    let port = |at: &Authority| at.port_u16().unwrap_or(usual);
-    origin.host().eq_ignore_ascii_case(own.host()) && port(origin) == port(own) && !origin.as_str().contains('@')
+    (exact == text && !authority.host().is_empty()).then_some(authority)
+}
+
+/// Whether it can be the host of a request: no pattern, which would match nothing.
+fn is_name(authority: &Authority) -> bool {
+    let host = authority.host();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    host.parse::<std::net::Ipv6Addr>().is_ok()
+        || host.starts_with('[')
+        || (host.bytes().all(is_plain) && host.bytes().any(|byte| byte.is_ascii_alphanumeric()))
 }
 
 /// The value of a header that is there once.
@@ -191,6 +234,8 @@ mod tests {
         }
         let two = headers(&[("host", "localhost"), ("host", "evil.example")]);
         assert!(rules.check_host(&Uri::from_static("/"), &two).is_err());
+        let twice = headers(&[("host", "localhost"), ("host", "localhost")]);
+        assert!(rules.check_host(&Uri::from_static("/"), &twice).is_err());
         let absolute = Uri::from_static("http://evil.example/");
         assert!(rules.check_host(&absolute, &headers(&[("host", "localhost")])).is_err());
         assert!(rules.check_host(&Uri::from_static("/"), &HeaderMap::new()).is_err());
@@ -198,7 +243,7 @@ mod tests {
 
     #[test]
     fn other_origins_and_sites_are_refused() {
-        let rules = strangers(&[], &["http://Dash.example:3000"]);
+        let rules = strangers(&[], &["http://Dash.example:3000", "https://tls.example:443"]);
         let check = |method: &Method, path: &'static str, pairs: &[(&'static str, &str)]| {
             let mut all = vec![("host", "localhost:8082")];
             all.extend_from_slice(pairs);
@@ -215,6 +260,9 @@ mod tests {
             "http://localhost",
             "file://",
             "http://a@localhost:8082",
+            "http://localhost:8082#@evil",
+            "http://localhost:8082/../x",
+            "ftp://localhost:8082",
         ] {
             assert!(!check(&get, "/procs/", &[("origin", origin)]), "{origin}");
         }
@@ -228,20 +276,29 @@ mod tests {
         }
         let allowed = |origin| rules.allowed_origin(&headers(&[("origin", origin)])).is_some();
         assert!(allowed("http://dash.example:3000") && !allowed("http://dash.example") && !allowed("null"));
+        assert!(allowed("https://tls.example") && !allowed("http://tls.example"));
         let two = headers(&[("origin", "http://dash.example:3000"), ("origin", "http://evil.example")]);
         assert!(rules.allowed_origin(&two).is_none());
     }
 
     #[test]
     fn what_is_no_host_or_origin_is_refused_when_it_is_set() {
-        for (hosts, origins) in [
-            (vec!["a b"], vec![]),
-            (vec!["http://a"], vec![]),
-            (vec![], vec!["pm.example"]),
-            (vec![], vec!["*"]),
-            (vec![], vec!["http://a/b"]),
-            (vec![], vec!["null"]),
-        ] {
+        let hosts = ["a b", "http://a", "*", "*.example", "a:", "a:x", "a:99999", "a,b", ".", ""];
+        let origins = [
+            "pm.example",
+            "*",
+            "http://a/b",
+            "null",
+            "http://a?b",
+            "http://a#x",
+            "http://*",
+            "http://a:99999",
+            "http://",
+        ];
+        let only = |list: &[&'static str], n: usize| list[n..=n].to_vec();
+        let wrong_hosts = (0..hosts.len()).map(|n| (only(&hosts, n), vec![]));
+        let wrong_origins = (0..origins.len()).map(|n| (vec![], only(&origins, n)));
+        for (hosts, origins) in wrong_hosts.chain(wrong_origins) {
             let texts = |texts: Vec<&str>| texts.into_iter().map(str::to_string).collect();
             let web = Web { hosts: texts(hosts), origins: texts(origins), peers: Vec::new() };
             assert!(Strangers::new(&web).is_err(), "{web:?}");

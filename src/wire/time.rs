@@ -14,5 +14,10 @@ pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> 
     use serde::Deserialize;
     use serde::de::Error;
     let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-    text.parse::<jiff::Timestamp>().and_then(SystemTime::try_from).map_err(D::Error::custom)
+    let parsed = match text.parse::<jiff::Timestamp>() {
+        // The last day that can be written is beyond the last one that can be counted.
+        Err(_) if text.starts_with("9999-12-31T") => Ok(jiff::Timestamp::MAX),
+        parsed => parsed,
+    };
+    parsed.and_then(SystemTime::try_from).map_err(D::Error::custom)
 }

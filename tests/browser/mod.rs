@@ -1,7 +1,7 @@
 //! A headless Chromium, driven by chromedriver, and a hostile page for it.
 
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -31,26 +31,42 @@ pub struct Browser {
     _driver: Driver,
 }
 
-struct Driver(Child);
+struct Driver {
+    process: Child,
+    port: u16,
+}
 
 impl Driver {
-    /// One that listens, and its port. It may lose the port that it has chosen to another one.
-    fn start() -> Option<(Driver, u16)> {
-        let driver = Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-        let mut driver = Driver(driver.expect("chromedriver is installed"));
-        let lines = BufReader::new(driver.0.stdout.take()?).lines();
+    /// One that listens. It may lose the port that it has chosen to another one.
+    fn start() -> Option<Driver> {
+        let mut driver = Command::new("chromedriver");
+        let driver = driver.arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        let mut process = driver.expect("chromedriver is installed");
+        let lines = process.stdout.take().into_iter().flat_map(|stdout| BufReader::new(stdout).lines());
         let port = lines.map_while(Result::ok).find_map(|line| {
             let port = line.split_once("started successfully on port ")?.1;
             port.trim_end_matches('.').parse::<u16>().ok()
         });
-        port.map(|port| (driver, port))
+        match port {
+            Some(port) => Some(Driver { process, port }),
+            None => {
+                _ = process.wait();
+                None
+            }
+        }
     }
 }
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        _ = self.0.kill();
-        _ = self.0.wait();
+        // It ends its browser, which would outlive it if it were killed.
+        if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) {
+            _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
+            _ = stream.write_all(b"GET /shutdown HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            _ = stream.read_to_end(&mut Vec::new());
+        }
+        _ = self.process.kill();
+        _ = self.process.wait();
     }
 }
 
@@ -60,7 +76,7 @@ impl Browser {
     }
 
     pub async fn open_as(url: &str, width: u32) -> Browser {
-        let (driver, port) = (0..5).find_map(|_| Driver::start()).expect("chromedriver says its port");
+        let driver = (0..5).find_map(|_| Driver::start()).expect("chromedriver says its port");
         let size = format!("--window-size={width},900");
         // Nobody but this test uses it, and the sandbox does not work as root.
         let args = [
@@ -76,7 +92,7 @@ impl Browser {
         capabilities.insert("goog:chromeOptions".to_string(), json!({ "args": args }));
         let mut builder = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new());
         builder.capabilities(capabilities);
-        let client = builder.connect(&format!("http://127.0.0.1:{port}")).await.expect("chromium starts");
+        let client = builder.connect(&format!("http://127.0.0.1:{}", driver.port)).await.expect("chromium starts");
         // A window of chromium is no narrower than 500 by itself.
         let metrics = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false });
         let browser = Browser { client, _driver: driver };
