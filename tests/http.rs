@@ -536,7 +536,9 @@ async fn a_change_of_what_is_hidden_is_none() {
     let ask = served(list.server().see_token("look").kill_token("strike"));
     let mut seen = Events::open(&ask.clone().token("look"), "/events?delay=100ms").await;
     let mut known = Events::open(&ask.clone().token("strike"), "/events?delay=100ms").await;
-    assert!(seen.next().await.is_some() && known.next().await.is_some());
+    let shown = seen.next().await.expect("a list").1.to_string();
+    assert!(!shown.contains("user") && !shown.contains("***"), "not even that there is one: {shown}");
+    assert!(known.next().await.is_some());
     task.set_secret_col("user", "bob");
     let change = known.next().await.expect("a change").1;
     assert_eq!(change["procs"][0]["attrs"]["user"], "bob");
