@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, Stream, StreamExt};
 
 use crate::access::Role;
+use crate::escape;
 use crate::peer::Peer;
 use crate::proc::Proc;
 
@@ -61,6 +62,7 @@ pub struct PortCommand {
     pub(crate) help: String,
     pub(crate) role: Role,
     pub(crate) is_on_rows: bool,
+    pub(crate) is_row_optional: bool,
     run: Arc<Run>,
 }
 
@@ -112,6 +114,7 @@ impl PortCommand {
             help: String::new(),
             role: Role::See,
             is_on_rows: false,
+            is_row_optional: false,
             run: Arc::new(run),
         }
     }
@@ -141,6 +144,26 @@ impl PortCommand {
         PortCommand { is_on_rows: true, usage, ..self }
     }
 
+    /// Of a command [for rows](Self::on_rows): a line that begins with the id of no task calls it as well, with no task,
+    /// and with the whole line as [`args`](Invocation::args). For what may have a row or not, like a process that has
+    /// ended and whose output is asked for, and for options before the id.
+    ///
+    /// ```
+    /// # use pm::{Invocation, PortCommand};
+    /// let logs = PortCommand::new("logs", |call: Invocation| async move {
+    ///     Ok(match call.task {
+    ///         Some(task) => format!("{} with '{}'", task.id, call.args), // `logs req1 20`
+    ///         None => format!("no row, with '{}'", call.args),           // `logs -f req1`, `logs req0`
+    ///     })
+    /// })
+    /// .on_rows()
+    /// .optional_row();
+    /// # drop(logs);
+    /// ```
+    pub fn optional_row(self) -> Self {
+        PortCommand { is_row_optional: true, ..self }
+    }
+
     pub(crate) fn call(&self, call: Invocation) -> BoxFuture<'static, Result<Reply, BoxError>> {
         (self.run)(call)
     }
@@ -155,8 +178,23 @@ impl PortCommand {
             return Ok(());
         }
         let why = if is_word { "the name is taken" } else { "its name must be one word of printable ASCII" };
-        let what = format!("the command {} cannot be added: {why}", crate::escape::quoted(name));
+        let what = format!("the command {} cannot be added: {why}", escape::quoted(name));
         Err(io::Error::new(io::ErrorKind::InvalidInput, what))
+    }
+}
+
+impl Invocation {
+    /// The id that a table prints as this text, for a command that takes ids among its [`args`](Self::args): a blank in
+    /// an id prints as `\x20`. `None` if no id prints so.
+    ///
+    /// ```
+    /// use pm::Invocation;
+    ///
+    /// assert_eq!(Invocation::parse_id(r"nightly\x20import").as_deref(), Some("nightly import"));
+    /// assert_eq!(Invocation::parse_id(r"nightly\x62"), None);
+    /// ```
+    pub fn parse_id(text: &str) -> Option<String> {
+        escape::parse_id(text)
     }
 }
 

@@ -242,8 +242,13 @@ impl Server {
     }
 
     /// Adds a command of the program's own. See [`PortCommand`].
-    pub fn command(mut self, command: PortCommand) -> Self {
-        self.commands.push(command);
+    pub fn command(self, command: PortCommand) -> Self {
+        self.commands([command])
+    }
+
+    /// [`command`](Self::command), for several: what a part of a program brings along.
+    pub fn commands(mut self, commands: impl IntoIterator<Item = PortCommand>) -> Self {
+        self.commands.extend(commands);
         self
     }
 

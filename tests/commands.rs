@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
-use pm::{Invocation, Outcome, PortCommand, ProcList, Reply, Role, Server};
+use pm::{Invocation, Outcome, PortCommand, ProcList, Reply, Role};
 
 struct Client(BufReader<TcpStream>);
 
@@ -53,7 +53,7 @@ fn echo() -> PortCommand {
 }
 
 fn serve(list: &ProcList, commands: impl IntoIterator<Item = PortCommand>) -> SocketAddr {
-    commands.into_iter().fold(list.server(), Server::command).spawn(":0").unwrap()
+    list.server().commands(commands).spawn(":0").unwrap()
 }
 
 #[test]
@@ -142,6 +142,23 @@ fn one_for_rows_is_called_for_a_task_or_for_those_that_were_shown() {
     assert_eq!(calls, ["a very  much", "a now", "b now"]);
     assert!(client.asks(&format!("hurry {token}")).starts_with("no such set"));
     drop(tasks);
+}
+
+#[test]
+fn one_whose_row_is_optional_is_called_with_the_whole_line_where_there_is_none() {
+    let list = ProcList::new();
+    let _task = list.start("a");
+    let tell = PortCommand::new("tell", |call: Invocation| async move {
+        Ok(format!("{:?} with '{}'", call.task.map(|task| task.id), call.args))
+    });
+    let mut client = Client::connect(serve(&list, [tell.on_rows().optional_row()]));
+    assert_eq!(client.asks("tell a  very  much"), r#"Some("a") with 'very  much'"#);
+    assert_eq!(client.asks("tell b  very  much"), "None with 'b  very  much'");
+    assert_eq!(client.asks("tell -f a"), "None with '-f a'");
+    assert!(client.asks("tell").starts_with("invalid command 'tell'"));
+    assert!(client.asks("tell @7f3a").starts_with("no such set '@7f3a'"));
+    client.types("tell where id=a\n");
+    client.up_to("to tell this one");
 }
 
 #[test]

@@ -59,10 +59,16 @@ pub(super) async fn call(
             let usage = escape::plain(&command.usage).to_string();
             return Err(Fault::bad_request(format!("the body begins with the id of one task here ({usage})")));
         }
-        let task = escape::parse_id(name).and_then(|id| http.service.list.find(&id));
-        let unknown = || Fault::not_found(KillError::NoSuchProcess { id: name.to_string() }.to_string());
-        tasks = Some(vec![task.ok_or_else(unknown)?]);
-        args = rest.trim();
+        match escape::parse_id(name).and_then(|id| http.service.list.find(&id)) {
+            Some(task) => {
+                tasks = Some(vec![task]);
+                args = rest.trim();
+            }
+            None if command.is_row_optional => {}
+            None => {
+                return Err(Fault::not_found(KillError::NoSuchProcess { id: name.to_string() }.to_string()));
+            }
+        }
     }
     let verb = command.name.clone();
     let call = Call {

@@ -759,12 +759,15 @@ impl Dialogue {
                     tasks = Some(self.sets.get(&verb, name, now)?.to_vec());
                     self.sets.forget(name);
                 }
-                _ => {
-                    let task = escape::parse_id(name).and_then(|id| self.service.list.find(&id));
-                    tasks = Some(vec![task.ok_or_else(|| format!("no such process '{}'", escape::echo(name)))?]);
-                }
+                _ => match escape::parse_id(name).and_then(|id| self.service.list.find(&id)) {
+                    Some(task) => tasks = Some(vec![task]),
+                    None if command.is_row_optional => {}
+                    None => return Err(format!("no such process '{}'", escape::echo(name))),
+                },
             }
-            args = rest;
+            if tasks.is_some() {
+                args = rest;
+            }
         }
         let call = Call {
             command,
