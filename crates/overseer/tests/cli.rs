@@ -1,0 +1,163 @@
+//! The program `overseer`.
+
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Output, Stdio};
+
+use common::{Dir, is_alive, pids, until};
+
+fn overseer(dir: &Dir, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_overseer"));
+    command.args(args).current_dir(&dir.0).env_remove("PORT").env_remove("NO_COLOR");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn run(dir: &Dir, args: &[&str]) -> (Output, String, String) {
+    let output = overseer(dir, args).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout).into(), String::from_utf8_lossy(&output.stderr).into());
+    (output, out, err)
+}
+
+fn signal(child: &Child, name: &str) {
+    assert!(Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap().success());
+}
+
+#[test]
+fn one_command_has_its_own_exit_code() {
+    let dir = Dir::new();
+    dir.script("bad", "#!/no/such\n");
+    std::fs::write(dir.path("plain"), "").unwrap();
+    for (script, code) in [("exit 0", 0), ("exit 7", 7), ("kill -SEGV $$", 139)] {
+        let (output, ..) = run(&dir, &["--restart", "never", "--", "sh", "-c", script]);
+        assert_eq!(output.status.code(), Some(code), "{script}");
+    }
+    for (command, code) in [("no-such-command", 127), ("./plain", 126), ("./bad", 127)] {
+        let (output, _, err) = run(&dir, &["--restart", "never", "--", command]);
+        assert_eq!(output.status.code(), Some(code), "{command}: {err}");
+    }
+}
+
+#[test]
+fn a_procfile_has_its_environment_its_ports_and_its_prefixes() {
+    let dir = Dir::new();
+    std::fs::write(
+        dir.path("Procfile"),
+        "# a comment\nweb: echo $PORT $PS $GREETING\nworker: echo $PORT $PS; pwd >&2\n",
+    )
+    .unwrap();
+    std::fs::write(dir.path(".env"), "NAME=x\nexport GREETING=\"hello ${NAME}\" # why not\nPORT='6000'\n").unwrap();
+    let (output, out, err) = run(&dir, &["-m", "worker=2"]);
+    assert_eq!(output.status.code(), Some(0), "{err}");
+    let mut lines: Vec<&str> = out.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines[1..], ["worker.1 | 6100 worker.1", "worker.2 | 6101 worker.2"], "{out}");
+    assert!(lines[0].starts_with("web      | 6000 web.1 hello x"), "{out}");
+    let here = dir.0.canonicalize().unwrap();
+    assert!(err.contains(&format!("worker.2 | {}", here.display())), "{err}");
+
+    let elsewhere = Dir::new();
+    let file = dir.path("Procfile");
+    let args = ["-f", file.to_str().unwrap(), "--only", "web", "-p", "7000", "--no-prefix"];
+    let (_, out, _) = run(&elsewhere, &args);
+    assert!(out.starts_with("7000 web.1 hello") && out.lines().count() == 1, "{out}");
+    let (_, out, _) = run(&elsewhere, &["-f", file.to_str().unwrap(), "--only", "web", "--color"]);
+    assert!(out.starts_with("\x1b[36mweb"), "{out}");
+}
+
+#[test]
+fn faults_say_what_to_do_and_start_nothing() {
+    let dir = Dir::new();
+    let fault = |args: &[&str]| {
+        let (output, out, err) = run(&dir, args);
+        assert!(!output.status.success() && out.is_empty(), "{out}");
+        err
+    };
+    assert!(fault(&[]).contains("Procfile cannot be read"));
+    std::fs::write(dir.path("Procfile"), "a: touch ran\nb: true\na: touch ran\n").unwrap();
+    assert_eq!(fault(&[]), "overseer: Procfile:3: a is listed twice: give each program a name of its own\n");
+    std::fs::write(dir.path("Procfile"), "a: touch ran\n").unwrap();
+    assert!(fault(&["--only", "x"]).contains("Procfile lists no 'x': it has a"));
+    assert!(fault(&["--grace", "soon"]).contains("use a time like 5s"));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    assert!(fault(&["--listen", &addr]).contains(&format!("--listen {addr}: ")));
+    assert!(!dir.path("ran").exists());
+}
+
+#[test]
+fn sigterm_stops_all_a_second_one_kills_and_nothing_is_left_of_a_kill() {
+    let dir = Dir::new();
+    let deaf = "trap '' TERM HUP INT QUIT; echo $$ >> pids; while :; do sleep 0.05; done";
+    std::fs::write(dir.path("Procfile"), format!("one: {deaf}\ntwo: echo $$ >> pids; exec sleep 1000\n")).unwrap();
+    for (name, twice, code) in [("TERM", true, Some(0)), ("INT", true, Some(0)), ("KILL", false, None)] {
+        let mut child = overseer(&dir, &["--grace", "1h"]).spawn().unwrap();
+        let all = pids(&dir, "pids", 2);
+        signal(&child, name);
+        if twice {
+            // The one that heeds it has gone, the other one holds it up.
+            until("one is left", || all.iter().filter(|pid| is_alive(**pid)).count() == 1);
+            signal(&child, name);
+        }
+        let status = child.wait().unwrap();
+        assert_eq!((status.code(), status.signal()), (code, if twice { None } else { Some(9) }));
+        until("nothing is left", || !all.iter().any(|pid| is_alive(*pid)));
+        std::fs::remove_file(dir.path("pids")).unwrap();
+    }
+}
+
+#[test]
+fn any_exit_ends_all_if_that_is_asked_for() {
+    let dir = Dir::new();
+    std::fs::write(dir.path("Procfile"), "one: sleep 1000\ntwo: exit 5\n").unwrap();
+    let (output, ..) = run(&dir, &["--exit-on-any"]);
+    assert_eq!(output.status.code(), Some(5));
+}
+
+#[test]
+fn the_list_is_at_the_port_or_the_socket_that_was_asked_for() {
+    let dir = Dir::new();
+    let mut child = overseer(&dir, &["--listen", "./sock", "--", "sleep", "1000"]).spawn().unwrap();
+    let say = |commands: &[u8]| {
+        let Ok(mut stream) = std::os::unix::net::UnixStream::connect(dir.path("sock")) else { return String::new() };
+        let mut heard = String::new();
+        std::io::Write::write_all(&mut stream, commands).unwrap();
+        std::io::Read::read_to_string(&mut stream, &mut heard).unwrap();
+        heard
+    };
+    until("it runs", || say(b"list\nquit\n").contains("sleep  running"));
+    let heard = say(b"kill sleep enough\nquit\n");
+    assert!(heard.contains("in \"running\": SIGTERM"), "{heard}");
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+}
+
+#[test]
+fn completions_and_the_man_page_are_made_of_the_arguments() {
+    let dir = Dir::new();
+    for (args, text) in [(&["--completions", "bash"][..], "--exit-on-any"), (&["--man"], ".TH overseer 1")] {
+        let (output, out, _) = run(&dir, args);
+        assert!(output.status.success() && out.contains(text), "{out}");
+    }
+}
+
+#[test]
+fn what_holds_up_the_end_is_named() {
+    let dir = Dir::new();
+    let deaf = "trap '' TERM; echo up; while :; do sleep 0.05; done";
+    let mut child = overseer(&dir, &["--grace", "1h", "--", "sh", "-c", deaf]).spawn().unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut line).unwrap();
+    assert_eq!(line, "sh       | up\n");
+    signal(&child, "TERM");
+    let mut told = std::io::BufReader::new(child.stderr.take().unwrap());
+    while !line.contains("still stopping: sh (stopping)") {
+        line.clear();
+        assert!(std::io::BufRead::read_line(&mut told, &mut line).unwrap() > 0, "it is not told");
+    }
+    signal(&child, "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(137));
+}

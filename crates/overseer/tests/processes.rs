@@ -1,0 +1,549 @@
+//! What must hold, with real processes that misbehave.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::time::{Duration, Instant};
+
+use common::{Dir, is_alive, overseer, pids, sh, until, wait};
+use futures_util::{FutureExt, StreamExt};
+use pm_overseer::{Backoff, Output, Overseer, Probe, Program, Reason, Restart, Signal, State};
+use proptest::prelude::*;
+
+fn quick() -> Backoff {
+    Backoff { base: Duration::from_millis(10), max: Duration::from_millis(20), ..Backoff::default() }
+}
+
+fn state(overseer: &Overseer, id: &str) -> State {
+    overseer.status(id).unwrap().state
+}
+
+fn row(list: &pm::ProcList, id: &str) -> String {
+    list.get(id).map_or_else(String::new, |row| row.status)
+}
+
+// 1. "Stopped" means that the group is empty.
+
+#[test]
+fn a_stop_ends_the_whole_group_whatever_it_does_with_term() {
+    let (overseer, _) = overseer();
+    let dir = Dir::new();
+    let file = dir.path("pids");
+    let file = file.display();
+    // The leader heeds TERM, a child of it does not; another one is stopped.
+    let script = format!(
+        "sh -c 'trap \"\" TERM; echo $$ >> {file}; while :; do sleep 0.05; done' &
+         sleep 1000 & echo $! >> {file}; kill -STOP $!; echo $$ >> {file}; wait"
+    );
+    overseer.add("family", sh(&script).grace(Duration::from_millis(300))).unwrap();
+    overseer.start("family").unwrap();
+    let all = pids(&dir, "pids", 3);
+    let outcome = wait(overseer.stop("family")).unwrap();
+    assert!(!all.iter().any(|pid| is_alive(*pid)), "nothing is left");
+    assert_eq!((outcome.signal, outcome.left), (Some(15), vec![]));
+    assert_eq!(state(&overseer, "family"), State::Interrupted);
+}
+
+#[test]
+fn what_a_leader_leaves_behind_is_stopped_before_the_next_run() {
+    let (overseer, list) = overseer();
+    let dir = Dir::new();
+    let file = dir.path("pids");
+    let script = format!(
+        "sh -c 'trap \"\" TERM; echo $$ >> {0}; while :; do sleep 0.05; done' & while ! [ -s {0} ]; do sleep 0.01; done; exit 3",
+        file.display()
+    );
+    let states = overseer.watch_state();
+    let program = sh(&script).restart(Restart::Never).grace(Duration::from_millis(400)).stdout(Output::Null);
+    overseer.add("one", program).unwrap();
+    overseer.start("one").unwrap();
+    let stray = pids(&dir, "pids", 1)[0];
+    until("it is told what is left", || row(&list, "one").starts_with("stopping (exit code 3, "));
+    assert!(row(&list, "one").ends_with(" left)"));
+    assert!(is_alive(stray) && state(&overseer, "one") == State::Stopping);
+    until("its supervision has ended", || list.is_empty());
+    assert!(!is_alive(stray));
+    assert_eq!(overseer.last_outcome("one").unwrap().exit_code, Some(3));
+    drop(overseer);
+    let states: Vec<State> = wait(states.map(|change| change.state).collect());
+    assert_eq!(states, [State::Starting, State::Running, State::Stopping, State::Finished]);
+}
+
+// 2. Never a second instance.
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_hundred_random_commands_never_make_a_second_instance(commands in prop::collection::vec((0u8..5, 0u64..15), 100)) {
+        let (overseer, list) = overseer();
+        let dir = Dir::new();
+        let (lock, twice) = (dir.path("lock"), dir.path("twice"));
+        // Each instance and what it leaves behind hold the lock.
+        let script = format!(
+            "exec 9>{0}; flock -n 9 || {{ echo x >> {1}; exit 1; }}; (trap '' TERM; sleep 0.03) & sleep 0.02; exit 1",
+            lock.display(), twice.display()
+        );
+        overseer.add("one", Program::new("bash").args(["-c", &script]).backoff(quick()).grace(Duration::from_millis(20))).unwrap();
+        for (command, ms) in commands {
+            match command {
+                0 => overseer.start("one").unwrap(),
+                1 => drop(overseer.restart("one")),
+                2 => drop(overseer.stop("one")),
+                3 => drop(overseer.kill("one")),
+                _ => overseer.signal("one", Signal::USR1).unwrap(),
+            }
+            std::thread::sleep(Duration::from_millis(ms));
+        }
+        wait(overseer.stop("one")).unwrap();
+        prop_assert_eq!(dir.read("twice"), "");
+        until("the row is gone", || list.is_empty());
+    }
+}
+
+// 3. An exit is noticed whatever else is going on.
+
+#[test]
+fn an_exit_is_noticed_while_it_is_not_ready_and_while_a_stray_holds_its_output() {
+    let (overseer, _) = overseer();
+    let dir = Dir::new();
+    let file = dir.path("pids");
+    // The stray has left the group, and holds the pipe.
+    let script = format!(
+        "setsid sh -c 'echo $$ > {0}; exec sleep 1000' & while ! [ -s {0} ]; do sleep 0.01; done; exit 4",
+        file.display()
+    );
+    overseer.add("one", sh(&script).restart(Restart::Never).ready(Probe::log("never printed"))).unwrap();
+    overseer.add("below", sh("exec sleep 1000").parent("one")).unwrap();
+    let begun = Instant::now();
+    let outcome = wait(overseer.supervise("one")).unwrap();
+    assert_eq!(outcome.exit_code, Some(4));
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    let stray = pids(&dir, "pids", 1)[0];
+    assert!(is_alive(stray), "what has left the group is not ours to end");
+    let _ = std::process::Command::new("kill").args(["-9", &stray.to_string()]).status();
+}
+
+#[test]
+fn a_program_is_ready_when_its_probe_says_so() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for (n, stream) in server.incoming().flatten().enumerate() {
+            let status = if n == 0 { "503 Not Yet" } else { "204 No Content" };
+            let mut stream = stream;
+            let mut request = [0; 1024];
+            let _ = std::io::Read::read(&mut stream, &mut request);
+            let _ = write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        }
+    });
+    let (overseer, _) = overseer();
+    let dir = Dir::new();
+    let go = dir.path("go");
+    let probes = [
+        ("http", Probe::http(format!("http://127.0.0.1:{port}/health"))),
+        ("tcp", Probe::tcp(format!("127.0.0.1:{port}"))),
+        ("exec", Probe::exec("test", ["-e", go.to_str().unwrap()])),
+        ("log", Probe::log("up and running")),
+    ];
+    for (id, probe) in probes {
+        let script = "sleep 0.2; echo I am up and running now; exec sleep 1000";
+        overseer.add(id, sh(script).ready(probe.period(Duration::from_millis(20)))).unwrap();
+        overseer.start(id).unwrap();
+    }
+    for id in ["http", "tcp", "log"] {
+        until("it is ready", || overseer.status(id).unwrap().ready);
+    }
+    until("it runs", || state(&overseer, "exec") == State::Running);
+    assert!(!overseer.status("exec").unwrap().ready);
+    std::fs::write(&go, "").unwrap();
+    until("it is ready", || overseer.status("exec").unwrap().ready);
+    wait(overseer.kill_all());
+    assert!(overseer.list().iter().all(|status| !status.ready && status.pid.is_none()));
+}
+
+#[test]
+fn a_program_that_is_unwell_is_started_again_and_a_probe_that_hangs_has_failed() {
+    let (overseer, list) = overseer();
+    let dir = Dir::new();
+    let lock = dir.path("lock");
+    let script =
+        format!("mkdir {0} || echo twice >> {1}; sleep 0.05; rmdir {0}", lock.display(), dir.path("twice").display());
+    let probe = Probe::exec("sh", ["-c", &script]).period(Duration::from_millis(10));
+    overseer.add("probed", sh("exec sleep 1000").health(probe)).unwrap();
+    overseer.start("probed").unwrap();
+    let well = dir.path("well");
+    std::fs::write(&well, "").unwrap();
+    let file = dir.path("pids");
+    let script = format!("test -e {} || {{ echo $$ >> {}; exec sleep 1000; }}", well.display(), file.display());
+    let probe = Probe::exec("sh", ["-c", &script]);
+    let probe = probe.period(Duration::from_millis(20)).timeout(Duration::from_millis(200)).failures(2);
+    overseer.add("one", sh("exec sleep 1000").health(probe).backoff(quick())).unwrap();
+    overseer.start("one").unwrap();
+    until("it is ready", || overseer.status("one").unwrap().ready);
+    std::fs::remove_file(&well).unwrap();
+    until("it was started again", || overseer.status("one").unwrap().restarts > 0);
+    std::fs::write(&well, "").unwrap();
+    let last = list.get("one").unwrap().cols.into_iter().find(|(name, _)| name == "last").unwrap().1;
+    assert_eq!(last, "unwell: the probe took longer than 200ms");
+    assert_eq!(
+        (dir.read("twice").as_str(), overseer.status("probed").unwrap().restarts),
+        ("", 0),
+        "one probe at a time"
+    );
+    wait(overseer.kill("probed")).unwrap();
+    for probe in pids(&dir, "pids", 2) {
+        until("the probe is killed", || !is_alive(probe));
+    }
+    wait(overseer.kill("one")).unwrap();
+}
+
+#[test]
+fn children_stop_before_their_parent_does() {
+    let (overseer, list) = overseer();
+    let dir = Dir::new();
+    let log = dir.path("log");
+    let script = |name: &str| {
+        format!(
+            "trap 'echo {name} ends >> {0}; exit 0' TERM; echo {name} >> {0}; echo up; while :; do sleep 0.02; done",
+            log.display()
+        )
+    };
+    // Ready when it has written its line, so that the lines come in order.
+    overseer.add("redis", sh(&script("redis")).ready(Probe::log("up"))).unwrap();
+    overseer.add("web", sh(&script("web")).parent("redis")).unwrap();
+    overseer.start("web").unwrap();
+    until("it waits", || row(&list, "web") == "waiting for redis");
+    overseer.start("redis").unwrap();
+    until("both run", || dir.read("log").lines().count() == 2);
+    let status = wait(overseer.restart("redis")).unwrap();
+    assert!(status.ready && status.generation == 2);
+    until("both run again", || dir.read("log").lines().count() == 6);
+    assert_eq!(dir.read("log"), "redis\nweb\nweb ends\nredis ends\nredis\nweb\n");
+    assert!(matches!(overseer.remove("redis"), Err(pm_overseer::Error::HasChildren { .. })));
+    // A parent that dies takes its children down before it is back.
+    overseer.signal("redis", Signal::KILL).unwrap();
+    until("both run again", || dir.read("log").lines().count() == 9);
+    assert!(dir.read("log").ends_with("web ends\nredis\nweb\n"), "{}", dir.read("log"));
+    wait(overseer.stop("redis")).unwrap();
+    assert_eq!(row(&list, "web"), "waiting for redis");
+    wait(overseer.stop_all());
+}
+
+// 4. A crash loop: `actor::tests`, in virtual time.
+
+// 5. Output.
+
+#[test]
+fn all_that_is_printed_is_in_the_file_and_the_watcher_gets_it_in_pieces() {
+    let (overseer, _) = overseer();
+    let dir = Dir::new();
+    let lines = overseer.watch_logs();
+    // A line of 768 KiB, CRLF, no text, and an end without a newline.
+    let script = r"head -c 786432 /dev/zero | tr '\0' x; printf '\none\r\ntw\377o\n\nlast'";
+    let program = sh(script).stdout(Output::File(dir.path("out"))).max_line(1 << 16);
+    overseer.add("one", program).unwrap();
+    let outcome = wait(overseer.supervise("one")).unwrap();
+    assert_eq!(outcome.exit_code, Some(0));
+    let mut expected = vec![b'x'; 768 << 10];
+    expected.extend_from_slice(b"\none\r\ntw\xffo\n\nlast");
+    until("all is in the file", || std::fs::read(dir.path("out")).unwrap_or_default() == expected);
+    drop(overseer);
+    let lines: Vec<_> = wait(lines.collect());
+    let short: Vec<(&[u8], bool)> =
+        lines.iter().filter(|line| line.text.len() < 100).map(|line| (&line.text[..], line.complete)).collect();
+    assert_eq!(short, [(&b""[..], true), (b"one", true), (b"tw\xffo", true), (b"", true), (b"last", false)]);
+    let long: Vec<bool> = lines.iter().filter(|line| line.text.len() >= 100).map(|line| line.complete).collect();
+    assert_eq!((long.len(), long.contains(&true)), (12, false));
+}
+
+#[test]
+fn a_watcher_that_never_reads_loses_the_oldest_is_told_and_delays_nobody() {
+    let (overseer, _) = overseer();
+    let dir = Dir::new();
+    let idle = overseer.watch_logs();
+    overseer.add("one", sh("seq 100000").stdout(Output::File(dir.path("out")))).unwrap();
+    wait(overseer.supervise("one")).unwrap();
+    until("all is in the file", || dir.read("out").lines().count() == 100_000);
+    assert_eq!(idle.missed(), 100_000 - 8192);
+    drop(overseer);
+    let lines: Vec<_> = wait(idle.collect());
+    assert_eq!((lines.len(), &lines[0].text[..]), (8192, &b"91809"[..]));
+}
+
+#[test]
+fn rotation_and_reopening_lose_no_line() {
+    let (overseer, _) = overseer();
+    let dir = Dir::new();
+    let out = Output::File(dir.path("out")).rotate(20_000, 100);
+    overseer.add("one", sh("seq 1 20000").stdout(out)).unwrap();
+    overseer
+        .add(
+            "two",
+            sh("seq 1 20000 | while read n; do echo $n; done; sleep 0.3; seq 20001 20100")
+                .stdout(Output::File(dir.path("two"))),
+        )
+        .unwrap();
+    overseer.start("two").unwrap();
+    wait(overseer.supervise("one")).unwrap();
+    let all = |name: &str| -> String {
+        let numbered = (1..100).rev().map(|n| dir.read(&format!("{name}.{n}")));
+        numbered.chain([dir.read(name)]).collect()
+    };
+    let numbers = |n: u32| -> String { (1..=n).map(|n| format!("{n}\n")).collect() };
+    until("all lines are there", || all("out").len() >= numbers(20_000).len());
+    assert_eq!(all("out"), numbers(20_000));
+    assert!((1..=5).all(|n| std::fs::metadata(dir.path(&format!("out.{n}"))).unwrap().len() <= 20_000));
+
+    until("it prints", || !dir.read("two").is_empty());
+    std::fs::rename(dir.path("two"), dir.path("two.1")).unwrap();
+    overseer.reopen_logs();
+    until("it has ended", || state(&overseer, "two") == State::Finished);
+    until("all lines are there", || all("two").len() >= numbers(20_100).len());
+    assert_eq!(all("two"), numbers(20_100));
+    assert!(!dir.read("two").is_empty() && !dir.read("two.1").is_empty());
+}
+
+#[test]
+fn streams_that_name_one_file_share_it_and_lines_stay_whole() {
+    let (overseer, _) = overseer();
+    let dir = Dir::new();
+    std::fs::write(dir.path("one"), "").unwrap();
+    symlink(dir.path("one"), dir.path("two")).unwrap();
+    let script = "i=0; while [ $i -lt 2000 ]; do echo aaaaaaaaaaaaaaaaaaaaaaaaa; echo bbbbbbbbbbbbbbbbbbbbbbbbb >&2; i=$((i+1)); done";
+    let program = |out: &str, err: &str| {
+        sh(script)
+            .stdout(Output::File(dir.path(out)).rotate(50_000, 20))
+            .stderr(Output::File(dir.path(err)).rotate(50_000, 20))
+    };
+    overseer.add("one", program("one", "two")).unwrap();
+    overseer.add("two", program("two", "one")).unwrap();
+    wait(overseer.supervise_all().signals(false));
+    let all = || -> String {
+        (1..20)
+            .map(|n| dir.read(&format!("one.{n}")))
+            .chain((1..20).map(|n| dir.read(&format!("two.{n}"))))
+            .chain([dir.read("one")])
+            .collect()
+    };
+    until("all lines are there", || all().lines().count() >= 8000);
+    let text = all();
+    assert_eq!(text.lines().count(), 8000);
+    assert!(text.lines().all(|line| line.len() == 25 && line.bytes().all(|byte| byte == line.as_bytes()[0])));
+}
+
+#[test]
+fn a_full_disk_loses_lines_and_counts_them_and_what_is_no_file_is_never_rotated() {
+    let (overseer, list) = overseer();
+    // Every write to it says that the disk is full.
+    overseer.add("full", sh("seq 1000; sleep 1000").stdout(Output::File("/dev/full".into()))).unwrap();
+    overseer.start("full").unwrap();
+    until("they are counted", || overseer.status("full").unwrap().lines_dropped == 1000);
+    until("it is shown", || list.get("full").unwrap().cols.contains(&("dropped".into(), "1000".into())));
+    assert_eq!(overseer.last_lines("full", 1).unwrap(), ["1000"], "they are still in the ring");
+    overseer.add("null", sh("seq 10000").stdout(Output::File("/dev/null".into()).rotate(10, 2))).unwrap();
+    wait(overseer.supervise("null")).unwrap();
+    assert!(std::fs::metadata("/dev/null").unwrap().rdev() != 0 && !std::path::Path::new("/dev/null.1").exists());
+    wait(overseer.kill_all());
+}
+
+#[test]
+fn a_file_that_was_cut_by_others_gets_no_nul_bytes_and_one_that_is_missing_comes_later() {
+    let (overseer, _) = overseer();
+    let dir = Dir::new();
+    let go = dir.path("go");
+    let script = format!("echo before; while ! [ -e {} ]; do sleep 0.01; done; echo after", go.display());
+    overseer.add("cut", sh(&script).stdout(Output::File(dir.path("cut")))).unwrap();
+    overseer.add("late", sh(&script).stdout(Output::File(dir.path("folder/late")))).unwrap();
+    for id in ["cut", "late"] {
+        overseer.start(id).unwrap();
+    }
+    until("it has printed", || dir.read("cut") == "before\n" && overseer.status("late").unwrap().lines_dropped == 1);
+    std::fs::OpenOptions::new().write(true).truncate(true).open(dir.path("cut")).unwrap();
+    std::fs::create_dir(dir.path("folder")).unwrap();
+    std::fs::write(&go, "").unwrap();
+    until("both are there", || dir.read("cut") == "after\n" && dir.read("folder/late") == "after\n");
+}
+
+#[test]
+fn a_slow_reader_of_a_pipe_slows_the_program_and_not_the_others() {
+    let (overseer, _) = overseer();
+    let dir = Dir::new();
+    let fifo = dir.path("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    overseer.add("slow", sh("seq 1000000; echo done >&2; sleep 1000").stdout(Output::File(fifo.clone()))).unwrap();
+    overseer.start("slow").unwrap();
+    // Nobody reads: it cannot print all of it. Another one is not held up.
+    overseer.add("other", sh("seq 1000").stdout(Output::File(dir.path("other")))).unwrap();
+    wait(overseer.supervise("other")).unwrap();
+    until("the other one has printed", || dir.read("other").lines().count() == 1000);
+    assert!(overseer.last_lines("slow", 512).unwrap().iter().all(|line| line != "done"));
+    // A stop waits for nothing.
+    let begun = Instant::now();
+    wait(overseer.stop("slow")).unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+// 6. and 7.: tests/endings.rs.
+
+// 8. What cannot be started.
+
+#[test]
+fn each_reason_not_to_start_is_told_and_the_supervisor_stays_up() {
+    let (overseer, _) = overseer();
+    let dir = Dir::new();
+    let no_interpreter = dir.script("no-interpreter", "#!/no/such/interpreter -x\n");
+    let plain = dir.path("plain");
+    std::fs::write(&plain, "echo hello\n").unwrap();
+    let plain = plain.to_str().unwrap();
+    let cases = [
+        (Program::new("/no/such/program"), "'/no/such/program' is not there".to_string()),
+        (Program::new("no-such-program"), "'no-such-program' is not on PATH".to_string()),
+        (Program::new("true").dir("/no/such/dir"), "its directory '/no/such/dir' is not there".to_string()),
+        (
+            Program::new(&no_interpreter),
+            format!("the interpreter of '{no_interpreter}', '/no/such/interpreter', is not there"),
+        ),
+        (Program::new(plain), format!("'{plain}' is not executable, or may not be")),
+        (
+            Program::new("true").args(["x".repeat(1 << 20), "x".repeat(1 << 20), "x".repeat(1 << 20)]),
+            "its arguments and its environment are too long".to_string(),
+        ),
+    ];
+    for (program, expected) in cases {
+        overseer.add("one", program.restart(Restart::Never)).unwrap();
+        let outcome = wait(overseer.supervise("one")).unwrap();
+        assert_eq!((outcome.error, outcome.reason), (Some(expected), Reason::Finished));
+        assert_eq!(state(&overseer, "one"), State::Fatal);
+        overseer.remove("one").unwrap();
+    }
+    // Retried by its policy, and it goes on when the reason is gone.
+    let script = dir.path("late");
+    overseer.add("late", Program::new(script.to_str().unwrap()).backoff(quick())).unwrap();
+    overseer.start("late").unwrap();
+    until("it was tried again", || overseer.status("late").unwrap().restarts > 2);
+    dir.script("late", "#!/bin/sh\nexit 0\n");
+    until("it has run", || overseer.last_outcome("late").is_some_and(|outcome| outcome.exit_code == Some(0)));
+}
+
+#[test]
+fn a_script_without_a_first_line_is_run_by_sh() {
+    let dir = Dir::new();
+    let script = dir.script("plain", "echo $0 $1\n");
+    let output = wait(Program::new(&script).args(["x"]).spawn().unwrap().wait_with_output()).unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{script} x\n"));
+    let path = Program::new("plain").args(["y"]).env("PATH", &dir.0);
+    let output = wait(path.spawn().unwrap().wait_with_output()).unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{script} y\n"));
+}
+
+#[test]
+fn the_environment_and_the_directory_are_its_own() {
+    let dir = Dir::new();
+    let program = sh("echo $A; pwd; env | wc -l").env("A", "b c").env_clear().dir(&dir.0);
+    let output = wait(program.spawn().unwrap().wait_with_output()).unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some("b c"));
+    assert_eq!(lines.next(), dir.0.canonicalize().unwrap().to_str());
+}
+
+#[test]
+fn restarts_leave_descriptors_threads_and_zombies_as_they_were() {
+    let (overseer, _) = overseer();
+    let instant = Backoff { base: Duration::ZERO, ..Backoff::default() };
+    let restart = |id: &str, n| {
+        overseer.add(id, Program::new("false").retries(n).backoff(instant)).unwrap();
+        assert_eq!(wait(overseer.supervise(id)).unwrap().reason, Reason::GaveUp);
+    };
+    let count = |what: &str| std::fs::read_dir(format!("/proc/self/{what}")).unwrap().count();
+    restart("warm", 20);
+    let before = count("fd");
+    restart("much", 100);
+    // Others of these tests run beside it, so a leak is what grows with the restarts.
+    assert!(count("fd") < before + 80, "{before} descriptors became {}", count("fd"));
+    let mine = format!(" {} ", std::process::id());
+    let zombies = || {
+        let stats = std::fs::read_dir("/proc").unwrap().flatten();
+        let stats = stats.filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok());
+        stats.filter(|stat| stat.contains("(false) Z") && stat.contains(&mine)).count()
+    };
+    until("all are reaped", || zombies() == 0);
+}
+
+#[test]
+fn dropping_a_supervision_stops_the_program_and_a_wait_dropped_changes_nothing() {
+    let (overseer, list) = overseer();
+    overseer.add("one", sh("exec sleep 1000")).unwrap();
+    let mut supervised = Box::pin(overseer.supervise("one"));
+    assert!((&mut supervised).now_or_never().is_none());
+    until("it runs", || state(&overseer, "one") == State::Running);
+    drop(supervised);
+    until("it has ended", || list.is_empty() && state(&overseer, "one") == State::Interrupted);
+    overseer.start("one").unwrap();
+    until("it runs", || state(&overseer, "one") == State::Running);
+    drop(overseer.stop("one"));
+    until("it has ended", || list.is_empty());
+}
+
+#[test]
+fn a_kill_of_the_row_is_a_stop_with_a_reason_and_tells_how_it_ended() {
+    let (overseer, list) = overseer();
+    overseer.add("web", sh("trap 'exit 0' TERM; echo up; while :; do sleep 0.01; done")).unwrap();
+    overseer
+        .add("deaf", sh("trap '' TERM; echo up; while :; do sleep 0.01; done").grace(Duration::from_millis(200)))
+        .unwrap();
+    for (id, expected) in [("web", "exit code 0 after SIGTERM"), ("deaf", "SIGKILL after 200ms")] {
+        let supervised = std::thread::spawn({
+            let overseer = overseer.clone();
+            move || wait(overseer.supervise(id)).unwrap()
+        });
+        until("it is up", || overseer.last_lines(id, 1).unwrap() == ["up"]);
+        let kill = list.request_kill(id, "a new one is coming").unwrap();
+        let ending = wait(kill.outcome());
+        assert_eq!((ending.outcome, ending.note.as_deref()), (pm::Outcome::Killed, Some(expected)));
+        assert_eq!(supervised.join().unwrap().reason, Reason::Killed("a new one is coming".into()));
+    }
+    // In its backoff too.
+    overseer
+        .add(
+            "loop",
+            Program::new("false").backoff(Backoff {
+                base: Duration::from_secs(3600),
+                max: Duration::from_secs(3600),
+                ..quick()
+            }),
+        )
+        .unwrap();
+    overseer.start("loop").unwrap();
+    until("it waits", || row(&list, "loop") == "waiting (backoff)");
+    let cols = list.get("loop").unwrap().cols;
+    assert!(cols.contains(&("kind".into(), "process".into())) && cols.contains(&("last".into(), "exit code 1".into())));
+    assert!(cols.iter().any(|(name, value)| name == "next" && value.ends_with('Z')), "{cols:?}");
+    let ending = wait(list.request_kill("loop", "enough").unwrap().outcome());
+    assert_eq!(ending.note.as_deref(), Some("it was not running"));
+}
+
+#[test]
+fn a_slow_stop_delays_no_command_for_another() {
+    let (overseer, _) = overseer();
+    overseer
+        .add("deaf", sh("trap '' TERM; echo up; while :; do sleep 0.05; done").grace(Duration::from_secs(3600)))
+        .unwrap();
+    overseer.start("deaf").unwrap();
+    until("it is up", || !overseer.last_lines("deaf", 1).unwrap().is_empty());
+    let mut stopping = overseer.stop("deaf");
+    for n in 0..5 {
+        overseer.add(format!("n{n}"), sh("exec sleep 1000")).unwrap();
+        overseer.start(format!("n{n}")).unwrap();
+        until("it runs", || state(&overseer, &format!("n{n}")) == State::Running);
+        wait(overseer.stop(format!("n{n}"))).unwrap();
+    }
+    assert!((&mut stopping).now_or_never().is_none());
+    wait(overseer.kill("deaf")).unwrap();
+    assert_eq!(wait(stopping).unwrap().signal, Some(9));
+}
