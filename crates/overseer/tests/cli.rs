@@ -161,3 +161,22 @@ fn what_holds_up_the_end_is_named() {
     signal(&child, "TERM");
     assert_eq!(child.wait().unwrap().code(), Some(137));
 }
+
+#[test]
+fn a_reader_that_does_not_read_holds_up_no_signal() {
+    let dir = Dir::new();
+    let script = "echo $$ >> pids; while :; do echo xxxxxxxxxxxxxxxx >&2; done";
+    let mut child = overseer(&dir, &["--", "sh", "-c", script]).spawn().unwrap();
+    let all = pids(&dir, "pids", 1);
+    // Its stderr is a pipe, which is full when the kernel says that somebody waits for room in it.
+    let waits = || {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", child.id())).unwrap().flatten();
+        threads
+            .filter_map(|thread| std::fs::read_to_string(thread.path().join("wchan")).ok())
+            .any(|wchan| wchan.contains("pipe_write"))
+    };
+    until("its stderr is full", waits);
+    signal(&child, "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert!(!is_alive(all[0]));
+}

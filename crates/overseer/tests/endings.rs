@@ -170,3 +170,25 @@ fn without_descriptors_nothing_starts_and_the_supervisor_stays_up() {
     assert!(status.success());
     assert_eq!(dir.read("pids"), "no file descriptor is left: see ulimit -n; exit code 0");
 }
+
+#[test]
+fn a_warden_that_is_killed_is_replaced() {
+    let dir = Dir::new();
+    let mut child = start("exec \"$0\" \"$1\" \"$2\"", "hang", &dir);
+    let children = pids(&dir, "pids", 3);
+    let own = format!(") S {} ", child.id());
+    let warden = || {
+        let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        let read = |pid: u32, name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
+        let mut wardens =
+            pids.filter(|pid| read(*pid, "cmdline").ends_with("pm-warden\0") && read(*pid, "stat").contains(&own));
+        wardens.next()
+    };
+    let first = warden().expect("a warden");
+    assert!(Command::new("kill").args(["-9", &first.to_string()]).status().expect("kill").success());
+    until("there is another one", || warden().is_some_and(|warden| warden != first));
+    signal(&child, "KILL");
+    child.wait().expect("it ends");
+    until("nothing is left", || !children.iter().any(|pid| is_alive(*pid)));
+}

@@ -309,6 +309,30 @@ fn rotation_and_reopening_lose_no_line() {
 }
 
 #[test]
+fn a_log_that_was_removed_costs_no_archive() {
+    let (overseer, _) = overseer();
+    let dir = Dir::new();
+    let go = dir.path("go");
+    let script = format!("seq 1000 1999; while ! [ -e {} ]; do sleep 0.01; done; seq 2000 4999", go.display());
+    overseer.add("one", sh(&script).stdout(Output::File(dir.path("out")).rotate(1000, 99))).unwrap();
+    overseer.start("one").unwrap();
+    until("the first part is there", || dir.read("out").ends_with("1999\n"));
+    let archives: Vec<String> = (1..=4).map(|n| dir.read(&format!("out.{n}"))).collect();
+    assert_eq!(archives[3].lines().next(), Some("1000"));
+    std::fs::remove_file(dir.path("out")).unwrap();
+    std::fs::write(&go, "").unwrap();
+    until("the second part is there", || dir.read("out").ends_with("4999\n"));
+    // What came before it was noticed went into the file that was removed; all else is there.
+    let numbered = (1..=99).rev().map(|n| dir.read(&format!("out.{n}")));
+    let all: String = numbered.chain([dir.read("out")]).collect();
+    assert!(all.starts_with(&archives.into_iter().rev().collect::<String>()), "the archives are as they were");
+    let numbers: Vec<u32> = all.lines().map(|line| line.parse().unwrap()).collect();
+    let later: Vec<u32> = numbers.iter().copied().filter(|n| *n >= 2000).collect();
+    assert!(later.len() >= 2800 && later.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{} lines", later.len());
+    assert!((1..=9).all(|n| dir.read(&format!("out.{n}")).len() <= 1000));
+}
+
+#[test]
 fn streams_that_name_one_file_share_it_and_lines_stay_whole() {
     let (overseer, _) = overseer();
     let dir = Dir::new();
@@ -546,4 +570,22 @@ fn a_slow_stop_delays_no_command_for_another() {
     assert!((&mut stopping).now_or_never().is_none());
     wait(overseer.kill("deaf")).unwrap();
     assert_eq!(wait(stopping).unwrap().signal, Some(9));
+}
+
+#[test]
+fn times_without_end_are_long_and_nothing_else() {
+    let (overseer, list) = overseer();
+    let never = Backoff { base: Duration::MAX, factor: f64::INFINITY, max: Duration::MAX };
+    overseer.add("late", sh("true").delay_start(Duration::MAX)).unwrap();
+    overseer.add("loop", Program::new("false").backoff(never)).unwrap();
+    overseer.add("deaf", sh("trap '' TERM; echo up; while :; do sleep 0.02; done").grace(Duration::MAX)).unwrap();
+    for id in ["late", "loop", "deaf"] {
+        overseer.start(id).unwrap();
+    }
+    until("it is up", || overseer.last_lines("deaf", 1).unwrap() == ["up"]);
+    until("it waits", || row(&list, "loop") == "waiting (backoff)" && row(&list, "late") == "waiting (start delay)");
+    let stopping = overseer.stop("deaf");
+    wait(overseer.kill_all());
+    assert_eq!(wait(stopping).unwrap().signal, Some(9));
+    assert!(list.is_empty());
 }
