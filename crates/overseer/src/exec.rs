@@ -86,13 +86,17 @@ fn command(program: &Program, file: Option<&Path>, script: Option<PathBuf>) -> i
         Output::Ring | Output::File(_) | Output::Rotated(..) => Stdio::piped(),
     };
     command.stdout(stdio(&program.stdout)).stderr(stdio(&program.stderr));
-    keep_clean(&mut command);
+    keep_clean(&mut command)?;
     Ok(command)
 }
 
 /// Keeps from a child what this process has open for itself, and what it ignores.
-pub(crate) fn keep_clean(command: &mut Command) {
-    let (open, ignored) = (open_descriptors(), ignored_signals());
+///
+/// # Errors
+///
+/// It cannot be found out what that is: no descriptor is left to look.
+pub(crate) fn keep_clean(command: &mut Command) -> io::Result<()> {
+    let (open, ignored) = (open_descriptors()?, ignored_signals()?);
     if !open.is_empty() || !ignored.is_empty() {
         // SAFETY: the closure runs in the child, after fork in a process that has threads. It calls what is safe in a
         // signal handler, and neither allocates nor locks: the lists were made before, and are only read.
@@ -103,6 +107,7 @@ pub(crate) fn keep_clean(command: &mut Command) {
             });
         }
     }
+    Ok(())
 }
 
 /// Marks descriptors to be closed by the exec, and gives signals their default.
@@ -124,10 +129,13 @@ fn shed(open: &[RawFd], ignored: &[i32]) {
 }
 
 /// Descriptors of this process that an exec would not close.
-fn open_descriptors() -> Vec<RawFd> {
-    let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
-    let fds = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<RawFd>().ok());
-    fds.filter(|fd| *fd > 2 && is_inherited(*fd)).collect()
+fn open_descriptors() -> io::Result<Vec<RawFd>> {
+    let mut open = Vec::new();
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let fd = entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok());
+        open.extend(fd.filter(|fd| *fd > 2 && is_inherited(*fd)));
+    }
+    Ok(open)
 }
 
 fn is_inherited(fd: RawFd) -> bool {
@@ -139,20 +147,20 @@ fn is_inherited(fd: RawFd) -> bool {
 
 /// Signals that this process ignores, but for SIGPIPE, which std gives back by itself, and for 32 and 33, which are the C
 /// library's own.
-fn ignored_signals() -> Vec<i32> {
-    let mask = dispositions().0;
+fn ignored_signals() -> io::Result<Vec<i32>> {
+    let mask = dispositions()?.0;
     let is_ours = |signal: &i32| !matches!(*signal, libc::SIGPIPE | 32 | 33);
-    (1..=64).filter(|signal| mask & (1 << (signal - 1)) != 0).filter(is_ours).collect()
+    Ok((1..=64).filter(|signal| mask & (1 << (signal - 1)) != 0).filter(is_ours).collect())
 }
 
 /// The masks of signals that this process ignores, and that it catches.
-pub(crate) fn dispositions() -> (u64, u64) {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+pub(crate) fn dispositions() -> io::Result<(u64, u64)> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
     let mask = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name));
         line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
     };
-    (mask("SigIgn:"), mask("SigCgt:"))
+    Ok((mask("SigIgn:"), mask("SigCgt:")))
 }
 
 /// Where the program is, if std would look for it by another PATH than the child's, which makes it fork.

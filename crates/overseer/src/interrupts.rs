@@ -26,7 +26,8 @@ static REGISTERED: LazyLock<Registered> = LazyLock::new(Registered::new);
 impl Registered {
     fn new() -> Self {
         let is_default = Arc::new(AtomicBool::new(true));
-        let (ignored, caught) = dispositions();
+        // Where it cannot be told, they are left to others.
+        let (ignored, caught) = dispositions().unwrap_or((u64::MAX, u64::MAX));
         if let Ok((reader, writer)) = UnixStream::pair() {
             for signal in [SIGINT, SIGTERM] {
                 let is_of_others = (ignored | caught) & (1 << (signal - 1)) != 0;

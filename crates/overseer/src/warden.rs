@@ -39,7 +39,7 @@ impl Warden {
         }
         let mut command = Command::new("/bin/sh");
         command.args(["-c", SCRIPT, "pm-warden"]).current_dir("/").process_group(0).env_clear();
-        exec::keep_clean(&mut command);
+        exec::keep_clean(&mut command)?;
         self.shell = Some(command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
         for group in self.groups.clone() {
             self.tell('+', group)?;
