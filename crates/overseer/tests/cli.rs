@@ -180,3 +180,23 @@ fn a_reader_that_does_not_read_holds_up_no_signal() {
     assert_eq!(child.wait().unwrap().code(), Some(143));
     assert!(!is_alive(all[0]));
 }
+
+#[test]
+fn a_hangup_stops_all_unless_it_was_ignored_as_nohup_does() {
+    let dir = Dir::new();
+    for (shell, is_ignored) in [("trap '' HUP; exec \"$0\" \"$@\"", true), ("exec \"$0\" \"$@\"", false)] {
+        let mut command = Command::new("sh");
+        let program = "echo $$ >> pids; exec sleep 1000";
+        command.args(["-c", shell, env!("CARGO_BIN_EXE_overseer"), "--", "sh", "-c", program]);
+        let mut child = command.current_dir(&dir.0).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let all = pids(&dir, "pids", 1);
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+        let mask = u64::from_str_radix(mask.trim(), 16).unwrap();
+        assert_eq!(mask & 1 == 1, is_ignored);
+        signal(&child, if is_ignored { "TERM" } else { "HUP" });
+        assert_eq!(child.wait().unwrap().code(), Some(143));
+        assert!(!is_alive(all[0]));
+        std::fs::remove_file(dir.path("pids")).unwrap();
+    }
+}

@@ -200,18 +200,35 @@ fn code(outcome: &Outcome) -> u8 {
     }
 }
 
-/// What asks for the end.
-struct Signals([Signal; 4]);
+/// What asks for the end. A SIGHUP that was ignored stays so: that is what nohup is for.
+struct Signals {
+    int: Signal,
+    term: Signal,
+    quit: Signal,
+    hup: Option<Signal>,
+}
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        let [int, term, hup, quit] =
-            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()].map(signal);
-        Ok(Signals([int?, term?, hup?, quit?]))
+        let status = std::fs::read_to_string("/proc/self/status")?;
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+        let hup = (ignored & 1 == 0).then(|| signal(SignalKind::hangup())).transpose()?;
+        Ok(Signals {
+            int: signal(SignalKind::interrupt())?,
+            term: signal(SignalKind::terminate())?,
+            quit: signal(SignalKind::quit())?,
+            hup,
+        })
     }
 
     async fn next(&mut self) {
-        let [int, term, hup, quit] = &mut self.0;
-        tokio::select! { _ = int.recv() => {} _ = term.recv() => {} _ = hup.recv() => {} _ = quit.recv() => {} }
+        let hup = async {
+            match &mut self.hup {
+                Some(hup) => hup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! { _ = self.int.recv() => {} _ = self.term.recv() => {} _ = self.quit.recv() => {} _ = hup => {} }
     }
 }
