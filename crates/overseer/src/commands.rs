@@ -53,7 +53,9 @@ pub fn commands<'a>(overseers: impl IntoIterator<Item = &'a Overseer>) -> Vec<Po
         command("restart", "restart <id>, or where ..", "stop a program and start it again").on_rows().optional_row(),
         command("stop", "stop <id>, or where ..", "end a program, and its supervision").on_rows().optional_row(),
         command("start", "start [id]", "supervise a program again; alone: what is idle"),
-        command("signal", "signal <id> <name>", "send HUP, USR1, ..; where .., then signal @.. <name>").on_rows(),
+        command("signal", "signal <id> <name>", "send HUP, USR1, ..; where .., then signal @.. <name>")
+            .on_rows()
+            .optional_row(),
         command("logs", "logs [-f] <id> [n]", "the last lines that it printed; -f follows").on_rows().optional_row(),
     ]
 }
@@ -127,11 +129,18 @@ fn start(all: &Programs, args: &str) -> Result<String, Fault> {
 }
 
 fn signal(all: &Programs, call: &Invocation) -> Result<String, Fault> {
-    let (shared, id) = chosen(all, call)?;
-    if call.args.is_empty() {
+    let (id, name) = match &call.task {
+        Some(_) => ("", call.args.as_str()),
+        None => call.args.split_once([' ', '\t']).unwrap_or((&call.args, "")),
+    };
+    let (shared, id) = match &call.task {
+        Some(_) => chosen(all, call)?,
+        None => named(all, id).ok_or_else(|| unknown(id))?,
+    };
+    if name.trim().is_empty() {
         return Err("invalid command 'signal': signal <id> <name>: HUP, USR1, ..".into());
     }
-    let signal: Signal = call.args.parse()?;
+    let signal: Signal = name.trim().parse()?;
     let pid = shared.with(|core| {
         core.step(&id, Event::Signal(signal));
         core.world.node(&id).ok().and_then(|node| node.actor.run().pid)

@@ -92,6 +92,10 @@ fn restart_stop_start_and_signal_tell_what_came_of_them() {
     until("it has heard it", || overseer.last_lines("web", 1).unwrap() == ["hup"]);
     client.say("signal web nonsense");
     client.hears("no such signal 'nonsense'");
+    client.say("signal web");
+    client.hears("invalid command 'signal': signal <id> <name>");
+    client.say("signal nothing HUP");
+    client.hears("no such program 'nothing'");
     client.say("restart req1");
     client.hears("req1 is no child process");
     client.say("restart nothing");
