@@ -189,9 +189,10 @@ export class Detail {
 
 /** A command of the program's own, with room for what it answers; for one task if there is an id. */
 export function callForm(server, command, id, signal) {
-  const words = command.usage.replace(', or where <expression>', '').split(' ');
-  const wants = words.length > (id === undefined ? 1 : 2);
-  const input = h('input', { autocomplete: 'off', 'aria-label': `what ${command.name} gets`, placeholder: plain(words.slice(id === undefined ? 1 : 2).join(' ')) });
+  // What is typed after the name; after the id, if that is given already.
+  const args = command.usage.replace(', or where <expression>', '').replace(id === undefined ? /^\S+/ : /^.*?<id>|^\S+ \S+|^\S+$/, '').trim();
+  const wants = args !== '';
+  const input = h('input', { autocomplete: 'off', 'aria-label': `what ${command.name} gets`, placeholder: plain(args) });
   const button = h('button', { type: 'submit' }, command.name);
   const output = h('pre', { class: 'output', hidden: true, tabindex: 0, role: 'log', 'aria-label': `what ${command.name} answers` });
   let running = null;
