@@ -2,7 +2,8 @@
 //! as docs/overseer.md says.
 //!
 //! ```text
-//! cargo run --release -p pm-overseer --example overseer_soak
+//! cargo run --release -p pm-overseer --example overseer_soak              (four minutes)
+//! cargo run --release -p pm-overseer --example overseer_soak -- exits large  (or silence, loop, restarts, output)
 //! ```
 
 #![allow(clippy::print_stdout)]
@@ -39,12 +40,26 @@ fn descriptors() -> usize {
 }
 
 async fn main_() {
-    silent_children().await;
-    crash_loop().await;
-    exits().await;
-    restarts().await;
-    much_output().await;
-    large_program().await;
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let is_wanted = |part: &str| wanted.is_empty() || wanted.iter().any(|name| name == part);
+    if is_wanted("silence") {
+        silent_children().await;
+    }
+    if is_wanted("loop") {
+        crash_loop().await;
+    }
+    if is_wanted("exits") {
+        exits().await;
+    }
+    if is_wanted("restarts") {
+        restarts().await;
+    }
+    if is_wanted("output") {
+        much_output().await;
+    }
+    if is_wanted("large") {
+        large_program().await;
+    }
 }
 
 /// Ten children that do nothing, for ten seconds.
@@ -124,7 +139,7 @@ async fn restarts() {
         overseer.add(id, Program::new("false").retries(n).backoff(instant)).expect("it is added");
         overseer.supervise(id).await.expect("it ends");
     };
-    run("warm", 200).await;
+    run("warm", 100).await;
     let look = || (descriptors(), of_status("Threads:"), of_status("VmRSS:"));
     let (before, begin) = (look(), Instant::now());
     run("much", 2000).await;
@@ -161,7 +176,7 @@ async fn much_output() {
 async fn large_program() {
     let ballast = vec![1u8; 2 << 30];
     let overseer = overseer();
-    let mut longest = Duration::ZERO;
+    let mut delays = Vec::new();
     for n in 0..50 {
         let id = format!("n{n}");
         overseer.add(&id, Program::new("true").env("PATH", "/usr/bin:/bin")).expect("it is added");
@@ -170,10 +185,12 @@ async fn large_program() {
         while matches!(overseer.status(&id).expect("a status").state, State::Initial | State::Starting) {
             tokio::task::yield_now().await;
         }
-        longest = longest.max(begin.elapsed());
+        delays.push(begin.elapsed());
     }
-    println!("the longest of 50 starts in a program of 2 GiB: {longest:?}");
-    assert!(longest < Duration::from_millis(100) && ballast[4711] == 1);
+    delays.sort_unstable();
+    println!("a start in a program of 2 GiB: {:?} (median), {:?} (longest of 50)", delays[25], delays[49]);
+    // A descriptor that an exec would not close makes std copy the address space.
+    assert!(delays[49] < Duration::from_millis(100) && ballast[4711] == 1, "what does ls -l /proc/self/fd say?");
 }
 
 fn main() {
