@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run -p pm-overseer --example supervised
-//! nc localhost 8081
+//! nc localhost 8081               # or http://localhost:8082/ in a browser
 //! ```
 //!
 //! `web` is a server, `cache` depends on it, and `clock` crashes now and then. Try `kill clock enough`, `restart web`,
@@ -21,7 +21,9 @@ const CACHE: &str = "trap 'echo saved; exit 0' TERM; while :; do echo \"$(date) 
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let addr = std::env::args().nth(1).unwrap_or_else(|| ":8081".to_string());
+    let mut args = std::env::args().skip(1);
+    let addr = args.next().unwrap_or_else(|| ":8081".to_string());
+    let page = args.next().unwrap_or_else(|| "127.0.0.1:8082".to_string());
     let overseer = Overseer::new();
     let sh = |script: &str| Program::new("sh").args(["-c", script]).die_with_parent(true);
     let web = "exec python3 -u -m http.server --bind 127.0.0.1 0 2>&1";
@@ -32,7 +34,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     pm::set_cols(pm_overseer::COLS);
     let addr = pm::global().server().delay(Duration::from_secs(2)).commands(overseer.commands()).spawn(addr)?;
+    let page = pm::global().server().commands(overseer.commands()).spawn_http(page)?;
     println!("nc {} {}", addr.ip(), addr.port());
+    println!("http://{page}/ in a browser");
     println!("then: where kind=process, logs -f clock, kill clock enough, restart web, start");
 
     // Tasks of the program's own, in the same list.

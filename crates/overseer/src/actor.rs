@@ -76,13 +76,25 @@ pub(crate) enum Action {
     Release,
     AskReady,
     AskHealth,
-    Publish(State),
+    Publish(Change),
     /// The run is ready, or over.
     Settled,
     /// It cannot be ended. Those who wait for its end are told.
     Stuck(Outcome),
     /// The supervision has ended, with a word on how.
     End(Outcome, String),
+}
+
+/// A new state, and what was known then. The actor has gone on when others are told.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Change {
+    pub(crate) state: State,
+    pub(crate) pid: Option<u32>,
+    pub(crate) exit_code: Option<i32>,
+    pub(crate) signal: Option<i32>,
+    pub(crate) error: Option<String>,
+    pub(crate) reason: Option<Reason>,
+    pub(crate) next_start: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -94,6 +106,8 @@ pub(crate) struct Actor {
     state: State,
     /// The current run, or the last one.
     run: Run,
+    /// How the last run that is over ended, in words. The next one may have begun since.
+    last_run: Option<String>,
     /// Whether the parent is ready, if there is one.
     parent: Option<bool>,
     has_below: bool,
@@ -183,6 +197,7 @@ impl Actor {
             generation: 0,
             state: State::Initial,
             run: Run::default(),
+            last_run: None,
             parent: has_parent.then_some(false),
             has_below: false,
             failures: 0,
@@ -249,7 +264,7 @@ impl Actor {
             Phase::Waiting { .. } => {
                 self.run.exit = None;
                 self.run.error = None;
-                self.publish(State::Initial);
+                self.publish(State::Initial, now);
                 self.end(now);
             }
             Phase::Starting { tell_at } => *tell_at = Some(now + self.policy.grace + UNKILLABLE),
@@ -277,8 +292,11 @@ impl Actor {
 
     fn parent_is(&mut self, is_up: bool, now: Instant) {
         self.parent = Some(is_up);
-        if !is_up && matches!(self.phase, Phase::Running { .. }) {
-            self.stop_run(Why::Parent, now);
+        match &mut self.phase {
+            Phase::Running { .. } if !is_up => self.stop_run(Why::Parent, now),
+            // Its parent waits for it, but not for ever.
+            Phase::Starting { tell_at: at @ None } if !is_up => *at = Some(now + self.policy.grace + UNKILLABLE),
+            _ => {}
         }
         self.proceed(now);
     }
@@ -338,7 +356,7 @@ impl Actor {
             (Of::NotStarted(error), Phase::Starting { .. }) => {
                 self.run.error = Some(error);
                 self.is_stuck = false;
-                self.publish(State::Fatal);
+                self.publish(State::Fatal, now);
                 self.act(Action::Settled);
                 self.next(Why::Failed, Duration::ZERO, now);
             }
@@ -376,15 +394,12 @@ impl Actor {
                 let (why, ran) = (*why, now.saturating_duration_since(*since));
                 self.run.left.clear();
                 self.is_stuck = false;
-                self.act(Action::Release);
-                self.publish(if let Some(Exit::Signal(_)) = self.run.exit {
-                    State::Interrupted
-                } else {
-                    State::Finished
-                });
                 if self.run.exit == Some(Exit::Lost) && self.run.error.is_none() {
                     self.run.error = Some("its exit status was taken by somebody else".to_string());
                 }
+                self.act(Action::Release);
+                let is_interrupted = matches!(self.run.exit, Some(Exit::Signal(_)));
+                self.publish(if is_interrupted { State::Interrupted } else { State::Finished }, now);
                 self.act(Action::Settled);
                 self.next(why, ran, now);
             }
@@ -415,6 +430,8 @@ impl Actor {
         let Phase::Waiting { until, why } = &mut self.phase else { return };
         if self.parent == Some(false) {
             *why = Wait::Parent;
+            // Whoever waits for the run would wait for somebody else.
+            self.act(Action::Settled);
         } else if *until > now {
             *why = if self.restarts == 0 { Wait::Delay } else { Wait::Backoff };
         } else if self.has_below {
@@ -422,18 +439,18 @@ impl Actor {
         } else {
             self.phase = Phase::Starting { tell_at: None };
             self.run = Run::default();
-            self.publish(State::Starting);
+            self.publish(State::Starting, now);
             return self.act(Action::Spawn);
         }
         if self.state != State::Waiting {
-            self.publish(State::Waiting);
+            self.publish(State::Waiting, now);
         }
     }
 
     fn running(&mut self, now: Instant) {
         let ready_by = self.policy.ready_within.filter(|_| self.policy.has_probe).map(|within| now + within);
         self.phase = Phase::Running { since: now, ready_by };
-        self.publish(State::Running);
+        self.publish(State::Running, now);
         for signal in std::mem::take(&mut self.run.early) {
             self.act(Action::Signal(signal));
         }
@@ -452,7 +469,7 @@ impl Actor {
         let Phase::Running { since, .. } = self.phase else { return };
         self.phase = Phase::Stopping { since, why, step: Step::Below };
         self.run.is_ready = false;
-        self.publish(State::Stopping);
+        self.publish(State::Stopping, now);
         if self.is_harsh {
             self.send_kill(now);
         } else if !self.has_below {
@@ -462,7 +479,7 @@ impl Actor {
 
     fn send_term(&mut self, now: Instant) {
         if self.state != State::Stopping {
-            self.publish(State::Stopping);
+            self.publish(State::Stopping, now);
         }
         self.send(Signal::TERM, Step::Term { kill_at: now + self.policy.grace });
         // One that is stopped must go on, to end.
@@ -471,7 +488,7 @@ impl Actor {
 
     fn send_kill(&mut self, now: Instant) {
         if self.state != State::Stopping {
-            self.publish(State::Stopping);
+            self.publish(State::Stopping, now);
         }
         self.send(Signal::KILL, Step::Kill { tell_at: Some(now + UNKILLABLE) });
         self.act(Action::Watch);
@@ -495,8 +512,7 @@ impl Actor {
 
     /// A run is over, or has not come about: what now?
     fn next(&mut self, why: Why, ran: Duration, now: Instant) {
-        let is_success = why == Why::Exited
-            && matches!(self.run.exit, Some(Exit::Code(code)) if self.policy.success_codes.contains(&code));
+        let is_success = why == Why::Exited && self.has_good_code();
         let by_policy = match self.policy.restart {
             Restart::Never => false,
             Restart::OnFailure => !is_success,
@@ -541,9 +557,16 @@ impl Actor {
         self.actions.push((self.generation, action));
     }
 
-    fn publish(&mut self, state: State) {
+    fn publish(&mut self, state: State, now: Instant) {
         self.state = state;
-        self.act(Action::Publish(state));
+        if state.is_final() {
+            self.last_run = Some(self.outcome().to_string());
+        }
+        let (exit_code, signal) = self.exit_parts();
+        let reason = if let Goal::Down(reason) = &self.goal { Some(reason.clone()) } else { None };
+        let next_start = self.next_start().map(|at| at.saturating_duration_since(now));
+        let (pid, error) = (self.run.pid, self.run.error.clone());
+        self.act(Action::Publish(Change { state, pid, exit_code, signal, error, reason, next_start }));
     }
 
     // What others see.
@@ -565,12 +588,21 @@ impl Actor {
         &self.run
     }
 
+    pub(crate) fn last_run(&self) -> Option<&str> {
+        self.last_run.as_deref()
+    }
+
     pub(crate) fn restarts(&self) -> u32 {
         self.restarts
     }
 
     pub(crate) fn is_supervised(&self) -> bool {
         !matches!(self.goal, Goal::Idle)
+    }
+
+    /// It is supervised anew when this supervision has ended.
+    pub(crate) fn is_to_begin_again(&self) -> bool {
+        self.begin_again
     }
 
     /// What depends on it may run.
@@ -595,6 +627,14 @@ impl Actor {
     pub(crate) fn next_start(&self) -> Option<Instant> {
         match self.phase {
             Phase::Waiting { until, why: Wait::Delay | Wait::Backoff } => Some(until),
+            _ => None,
+        }
+    }
+
+    /// When what is left of it gets KILL.
+    pub(crate) fn kill_at(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Stopping { step: Step::Term { kill_at }, .. } => Some(kill_at),
             _ => None,
         }
     }
@@ -631,7 +671,12 @@ impl Actor {
         };
         let (exit_code, signal) = self.exit_parts();
         let left = if self.is_stuck { self.run.left.iter().map(|member| member.pid).collect() } else { Vec::new() };
-        Outcome { exit_code, signal, error: self.run.error.clone(), reason, left }
+        let has_good_code = self.has_good_code();
+        Outcome { exit_code, signal, error: self.run.error.clone(), reason, left, has_good_code }
+    }
+
+    fn has_good_code(&self) -> bool {
+        matches!(self.run.exit, Some(Exit::Code(code)) if self.policy.success_codes.contains(&code))
     }
 
     pub(crate) fn exit_parts(&self) -> (Option<i32>, Option<i32>) {

@@ -8,6 +8,7 @@ use pm::{Invocation, PortCommand, Reply, Role};
 
 use crate::actor::Event;
 use crate::error::Error;
+use crate::future::{Restarted, Stopped};
 use crate::overseer::Overseer;
 use crate::shared::{Core, Shared};
 use crate::signal::Signal;
@@ -15,6 +16,9 @@ use crate::status::{LogLine, Reason};
 use crate::world::Id;
 
 type Fault = Box<dyn std::error::Error + Send + Sync>;
+
+/// So many programs are named to who has mistyped one.
+const SOME: usize = 10;
 
 /// So many lines `logs` shows, unless it is told a number.
 const LINES: usize = 20;
@@ -50,8 +54,8 @@ pub fn commands<'a>(overseers: impl IntoIterator<Item = &'a Overseer>) -> Vec<Po
             .role(role)
     };
     vec![
-        command("restart", "restart <id>, or where ..", "stop a program and start it again").on_rows().optional_row(),
-        command("stop", "stop <id>, or where ..", "end a program, and its supervision").on_rows().optional_row(),
+        command("restart", "restart <id>", "stop a program and start it again; also where ..").on_rows().optional_row(),
+        command("stop", "stop <id>", "end a program and its supervision; also where ..").on_rows().optional_row(),
         command("start", "start [id]", "supervise a program again; alone: what is idle"),
         command("signal", "signal <id> <name>", "send HUP, USR1, ..; where .., then signal @.. <name>")
             .on_rows()
@@ -80,14 +84,9 @@ async fn dispatch(name: String, all: Programs, call: Invocation) -> Result<Reply
 }
 
 async fn restart(all: &Programs, call: &Invocation) -> Result<String, Fault> {
-    let (shared, id) = chosen(all, call)?;
+    let (shared, id) = alone(all, call, "restart")?;
     let since = Instant::now();
-    let settled = shared.with(|core| {
-        let settled = core.until_settled(&id);
-        core.step(&id, Event::Restart);
-        settled
-    });
-    let status = settled.ok_or_else(|| gone(&id))?.await.map_err(|_| gone(&id))?;
+    let status = Restarted::ask(&shared, &id).await?;
     let after = format!("after {:.1}s", since.elapsed().as_secs_f64());
     match (status.ready, status.pid) {
         (true, Some(pid)) => Ok(format!("restarted {id} {after}: pid {pid}")),
@@ -96,17 +95,13 @@ async fn restart(all: &Programs, call: &Invocation) -> Result<String, Fault> {
 }
 
 async fn stop(all: &Programs, call: &Invocation) -> Result<String, Fault> {
-    let (shared, id) = chosen(all, call)?;
+    let (shared, id) = alone(all, call, "stop")?;
     let since = Instant::now();
-    let ended = shared.with(|core| {
-        let ended = core.until_ended(&id);
-        core.step(&id, Event::Stop(Reason::Stopped));
-        ended
-    });
-    let Some(ended) = ended else {
-        return Ok(format!("{id} is idle ({}): start {id} brings it back", shared.look(|core| self::ended(core, &id))));
-    };
-    let outcome = ended.await.map_err(|_| gone(&id))?;
+    let stopped = Stopped::ask(&shared, &id, Event::Stop(Reason::Stopped));
+    if stopped.is_of_idle() {
+        return Ok(format!("{id} is idle ({}): start {id} brings it back", shared.look(|core| ended(core, &id))));
+    }
+    let outcome = stopped.await?;
     let after = format!("after {:.1}s", since.elapsed().as_secs_f64());
     if outcome.left.is_empty() {
         return Ok(format!("stopped {id} {after}: {outcome}"));
@@ -119,13 +114,20 @@ fn start(all: &Programs, args: &str) -> Result<String, Fault> {
     if args.is_empty() {
         return Ok(idle(all));
     }
-    let (shared, id) = named(all, args).ok_or_else(|| unknown(args))?;
-    let was = shared.with(|core| {
+    let (shared, id) = named(all, args).ok_or_else(|| unknown(all, args))?;
+    Ok(shared.with(|core| {
         let was = core.world.node(&id).is_ok_and(|node| node.actor.is_supervised());
         core.step(&id, Event::Start);
-        was
-    });
-    Ok(if was { format!("{id} is supervised already") } else { format!("started {id}") })
+        let Ok(node) = core.world.node(&id) else { return format!("started {id}") };
+        match &node.parent {
+            Some(parent) if node.actor.waits_for_parent() => {
+                format!("{id} waits for {parent}: start {parent}, if that is idle")
+            }
+            _ if node.actor.is_to_begin_again() => format!("{id} is being stopped, and starts when that is done"),
+            parent if was => format!("{id} is supervised already: {}", node.actor.describe(parent.as_deref())),
+            _ => format!("started {id}"),
+        }
+    }))
 }
 
 fn signal(all: &Programs, call: &Invocation) -> Result<String, Fault> {
@@ -133,10 +135,7 @@ fn signal(all: &Programs, call: &Invocation) -> Result<String, Fault> {
         Some(_) => ("", call.args.as_str()),
         None => call.args.split_once([' ', '\t']).unwrap_or((&call.args, "")),
     };
-    let (shared, id) = match &call.task {
-        Some(_) => chosen(all, call)?,
-        None => named(all, id).ok_or_else(|| unknown(id))?,
-    };
+    let (shared, id) = chosen(all, call, id)?;
     if name.trim().is_empty() {
         return Err("invalid command 'signal': signal <id> <name>: HUP, USR1, ..".into());
     }
@@ -155,14 +154,12 @@ fn logs(all: &Programs, call: &Invocation) -> Result<Reply, Fault> {
     let usage = || -> Fault { "invalid command 'logs': logs [-f] <id> [n]".into() };
     let mut words: Vec<&str> = call.args.split_whitespace().collect();
     let follow = words.iter().position(|word| *word == "-f").map(|at| words.remove(at)).is_some();
-    let (shared, id) = match &call.task {
-        Some(task) => of_row(all, &task.id).ok_or_else(|| no_program(&task.id))?,
-        None if words.is_empty() => return Err(usage()),
-        None => {
-            let name = words.remove(0);
-            named(all, name).ok_or_else(|| unknown(name))?
-        }
+    let name = match &call.task {
+        Some(_) => "",
+        None if words.first().is_none_or(|word| word.starts_with('-')) => return Err(usage()),
+        None => words.remove(0),
     };
+    let (shared, id) = chosen(all, call, name)?;
     let lines = match words[..] {
         [] => LINES,
         [n] => n.parse().ok().filter(|n| *n > 0).ok_or_else(usage)?,
@@ -206,25 +203,31 @@ fn idle(all: &Programs) -> String {
 }
 
 fn ended(core: &Core, id: &str) -> String {
-    match core.last(id) {
-        None => core.world.node(id).map_or_else(|error| error.to_string(), |node| node.actor.outcome().to_string()),
-        Some(outcome) => {
-            let why = match &outcome.reason {
-                Reason::Finished => "",
-                Reason::Stopped => ", stopped",
-                Reason::Killed(_) => ", killed",
-                Reason::GaveUp => ", given up",
-            };
-            format!("{outcome}{why}")
-        }
+    // A supervision may have been ended in its backoff: what one wants to know is how the run before that ended.
+    let last = core.world.node(id).ok().and_then(|node| node.actor.last_run());
+    let how = last.unwrap_or("it did not run");
+    match core.last(id).map(|outcome| outcome.reason) {
+        None | Some(Reason::Finished) => how.to_string(),
+        Some(Reason::Stopped) => format!("{how}, stopped"),
+        Some(Reason::Killed(message)) if message.is_empty() => format!("{how}, killed"),
+        Some(Reason::Killed(message)) => format!("{how}, killed: {message}"),
+        Some(Reason::GaveUp) => format!("{how}, given up"),
     }
 }
 
+/// The program that this command is about, which takes nothing else.
+fn alone(all: &Programs, call: &Invocation, command: &str) -> Result<(Arc<Shared>, Id), Fault> {
+    if call.task.is_some() && !call.args.trim().is_empty() {
+        return Err(format!("invalid command '{command}': {command} <id>, and nothing after it").into());
+    }
+    chosen(all, call, &call.args)
+}
+
 /// The program of the row, or the one that is named in its place.
-fn chosen(all: &Programs, call: &Invocation) -> Result<(Arc<Shared>, Id), Fault> {
+fn chosen(all: &Programs, call: &Invocation, name: &str) -> Result<(Arc<Shared>, Id), Fault> {
     match &call.task {
         Some(task) => of_row(all, &task.id).ok_or_else(|| no_program(&task.id)),
-        None => named(all, &call.args).ok_or_else(|| unknown(&call.args)),
+        None => named(all, name).ok_or_else(|| unknown(all, name)),
     }
 }
 
@@ -244,8 +247,14 @@ fn no_program(id: &str) -> Fault {
     format!("{id} is no child process").into()
 }
 
-fn unknown(id: &str) -> Fault {
-    format!("no such program '{}': start, alone, lists what is idle", id.escape_debug()).into()
+fn unknown(all: &Programs, id: &str) -> Fault {
+    let mut names = Vec::new();
+    for shared in all.iter() {
+        shared.look(|core| names.extend(core.world.nodes().map(|(id, _)| id.to_string())));
+    }
+    let more = if names.len() > SOME { ", .." } else { "" };
+    names.truncate(SOME);
+    format!("no such program '{}': there is {}{more}", id.escape_debug(), names.join(", ")).into()
 }
 
 fn gone(id: &str) -> Fault {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::oneshot;
 
-use crate::actor::{Action, Event, Of};
+use crate::actor::{Action, Change, Event, Of};
 use crate::hub::hub;
 use crate::logs::Logs;
 use crate::program::Program;
@@ -82,16 +82,24 @@ impl Driver {
         match action {
             Action::Begin => self.begin(id),
             Action::Spawn => self.spawn(id, generation),
-            Action::Publish(state) => {
-                if state.is_final() {
-                    self.note_run(id);
-                }
+            Action::Publish(Change { state, pid, exit_code, signal, error, reason, next_start }) => {
                 if let Some(run) = self.run_of(id, generation)
                     && state == State::Stopping
                 {
                     run.stop_asking();
                 }
-                let change = StateChange { id: Arc::clone(id), generation, state, at: SystemTime::now() };
+                let change = StateChange {
+                    id: Arc::clone(id),
+                    generation,
+                    state,
+                    at: SystemTime::now(),
+                    pid,
+                    exit_code,
+                    signal,
+                    error,
+                    reason,
+                    next_start,
+                };
                 self.shared.states.send(&change);
             }
             Action::Settled => self.settle(id, generation),
@@ -180,14 +188,6 @@ impl Driver {
         });
     }
 
-    fn note_run(&self, id: &Id) {
-        let mut core = self.shared.lock();
-        let how = core.world.node(id).ok().map(|node| node.actor.outcome().to_string());
-        if let Some(slot) = core.slots.get_mut(id) {
-            slot.last_run = how;
-        }
-    }
-
     /// A run of this generation is ready, or over.
     fn settle(&self, id: &Id, generation: u64) {
         let mut core = self.shared.lock();
@@ -220,8 +220,7 @@ impl Driver {
         let shown = self.shared.look(|core| {
             let node = core.world.node(id).ok()?;
             let text = node.actor.describe(node.parent.as_deref());
-            let last = core.slots.get(id).and_then(|slot| slot.last_run.clone());
-            Some((core.status(id)?, text, last))
+            Some((core.status(id)?, text, node.actor.last_run().map(str::to_string)))
         });
         if let Some((status, text, last)) = shown {
             row.update(&status, text, last.as_deref());

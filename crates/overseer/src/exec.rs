@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::output::Output;
@@ -24,38 +25,41 @@ pub(crate) struct Started {
     pub(crate) stderr: Option<OwnedFd>,
 }
 
-/// Starts it. To be called on the thread of the spawner, whose signal mask is empty.
+/// Starts it. To be called on the thread of the spawner, whose signal mask is empty. `before` is told the inodes of the
+/// pipes that it will write to.
 ///
 /// # Errors
 ///
 /// What is wrong, in words.
-pub(crate) fn start(program: &Program) -> Result<Started, String> {
+pub(crate) fn start(program: &Program, before: impl FnOnce(&[u64]) -> Result<(), String>) -> Result<Started, String> {
     let file = resolve(program);
-    let mut result = command(program, file.as_deref(), None).and_then(|mut command| command.spawn());
+    let explained = |error: io::Error| explain(program, &error);
+    let outputs = Outputs::new(program).map_err(explained)?;
+    before(&outputs.inodes().map_err(explained)?)?;
+    let spawn = |file: Option<&Path>, script| command(program, file, script, &outputs)?.spawn();
+    let mut result = spawn(file.as_deref(), None);
     let is = |result: &io::Result<_>, errno: Errno| {
         result.as_ref().err().and_then(io::Error::raw_os_error) == Some(errno.raw_os_error())
     };
     if is(&result.as_ref().map(|_| ()).map_err(clone), Errno::NOEXEC) {
         // A script without a first line that names its interpreter: as a shell does it.
         let script = file.clone().or_else(|| find(program, &std::env::var_os("PATH").unwrap_or_default()));
-        result = command(program, Some(Path::new("/bin/sh")), script).and_then(|mut command| command.spawn());
+        result = spawn(Some(Path::new("/bin/sh")), script);
     }
-    let mut child = result.map_err(|error| explain(program, &error))?;
+    let mut child = result.map_err(explained)?;
     let pid = child.id();
     // A child that is not reaped keeps its number, so this is it.
     let pidfd =
         Pid::from_raw(pid.cast_signed()).ok_or(Errno::SRCH).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));
     match pidfd {
-        Ok(pidfd) => Ok(Started {
-            pid,
-            pidfd,
-            stdout: child.stdout.take().map(Into::into),
-            stderr: child.stderr.take().map(Into::into),
-        }),
+        Ok(pidfd) => {
+            let [stdout, stderr] = outputs.pipes.map(|pipe| pipe.map(|(reader, _writer)| reader));
+            Ok(Started { pid, pidfd, stdout, stderr })
+        }
         Err(error) => {
             let _ = child.kill();
             let _ = child.wait();
-            Err(explain(program, &error.into()))
+            Err(explained(error.into()))
         }
     }
 }
@@ -64,9 +68,37 @@ fn clone(error: &io::Error) -> io::Error {
     error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
+/// The pipes of stdout and stderr, where there is one.
+struct Outputs {
+    pipes: [Option<(OwnedFd, OwnedFd)>; 2],
+}
+
+impl Outputs {
+    fn new(program: &Program) -> io::Result<Self> {
+        let pipe = |output: &Output| match output {
+            Output::Null | Output::Inherit => Ok(None),
+            _ => pipe_with(PipeFlags::CLOEXEC).map(Some),
+        };
+        Ok(Outputs { pipes: [pipe(&program.stdout)?, pipe(&program.stderr)?] })
+    }
+
+    fn inodes(&self) -> io::Result<Vec<u64>> {
+        self.pipes.iter().flatten().map(|(reader, _)| Ok(rustix::fs::fstat(reader)?.st_ino)).collect()
+    }
+
+    /// What the child gets. Both attempts to start it get the same.
+    fn stdio(&self, which: usize, output: &Output) -> io::Result<Stdio> {
+        match &self.pipes[which] {
+            Some((_, writer)) => Ok(writer.try_clone()?.into()),
+            None if matches!(output, Output::Inherit) => Ok(Stdio::inherit()),
+            None => Ok(Stdio::null()),
+        }
+    }
+}
+
 /// The command of std. It calls posix_spawn, which does not copy the address space, unless something must be done
 /// between fork and exec.
-fn command(program: &Program, file: Option<&Path>, script: Option<PathBuf>) -> io::Result<Command> {
+fn command(program: &Program, file: Option<&Path>, script: Option<PathBuf>, outputs: &Outputs) -> io::Result<Command> {
     let mut command = Command::new(file.unwrap_or(Path::new(&program.command)));
     match script {
         Some(script) => command.arg(script),
@@ -80,12 +112,7 @@ fn command(program: &Program, file: Option<&Path>, script: Option<PathBuf>) -> i
         command.env_clear();
     }
     command.envs(&program.env);
-    let stdio = |output: &Output| match output {
-        Output::Null => Stdio::null(),
-        Output::Inherit => Stdio::inherit(),
-        Output::Ring | Output::File(_) | Output::Rotated(..) => Stdio::piped(),
-    };
-    command.stdout(stdio(&program.stdout)).stderr(stdio(&program.stderr));
+    command.stdout(outputs.stdio(0, &program.stdout)?).stderr(outputs.stdio(1, &program.stderr)?);
     keep_clean(&mut command)?;
     Ok(command)
 }

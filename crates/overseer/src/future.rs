@@ -44,10 +44,29 @@ enum Ending {
 }
 
 impl Stopped {
-    /// `asked`: the end that is awaited, or, of one that is idle, the last one.
-    pub(crate) fn new(id: &str, asked: Result<Result<oneshot::Receiver<Outcome>, Outcome>, Error>) -> Self {
-        let asked = asked.map(|ended| ended.map_or_else(Ending::Idle, |ended| Ending::Awaited(Wait(ended))));
+    /// Asks for the end. Of one that is idle it is the last one.
+    pub(crate) fn ask(shared: &Shared, id: &str, event: Event) -> Self {
+        let idle = || Outcome {
+            exit_code: None,
+            signal: None,
+            error: None,
+            reason: Reason::Stopped,
+            left: Vec::new(),
+            has_good_code: false,
+        };
+        let asked = shared.with(|core| {
+            core.check(id)?;
+            let ended = core.until_ended(id);
+            core.step(id, event);
+            let last = || Ending::Idle(core.last(id).unwrap_or_else(idle));
+            Ok(ended.map_or_else(last, |ended| Ending::Awaited(Wait(ended))))
+        });
         Stopped { id: id.to_string(), asked }
+    }
+
+    /// Whether there was nothing to end.
+    pub(crate) fn is_of_idle(&self) -> bool {
+        matches!(self.asked, Ok(Ending::Idle(_)))
     }
 }
 
@@ -79,8 +98,14 @@ pub struct Restarted {
 }
 
 impl Restarted {
-    pub(crate) fn new(id: &str, asked: Result<Option<oneshot::Receiver<Status>>, Error>) -> Self {
-        Restarted { id: id.to_string(), asked: asked.map(|settled| settled.map(Wait)) }
+    pub(crate) fn ask(shared: &Shared, id: &str) -> Self {
+        let asked = shared.with(|core| {
+            core.check(id)?;
+            let settled = core.until_settled(id);
+            core.step(id, Event::Restart);
+            Ok(settled.map(Wait))
+        });
+        Restarted { id: id.to_string(), asked }
     }
 }
 

@@ -9,6 +9,7 @@ use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::sync::Notify;
 
 /// How long after one scan the next begins, while something changes.
@@ -73,7 +74,7 @@ impl Scanner {
             self.watched.lock().unwrap_or_else(PoisonError::into_inner).retain(|group, watched| {
                 let members = found.get(group).cloned().unwrap_or_default();
                 has_changed |= watched.last.as_ref() != Some(&members);
-                watched.see(members)
+                watched.see(*group, members)
             });
             pace = if has_changed { PACE } else { SLOWEST.min(pace.mul_f32(1.2)) };
             tokio::select! {
@@ -86,11 +87,18 @@ impl Scanner {
 
 impl Watched {
     /// Whether it is to be looked at again.
-    fn see(&mut self, members: Vec<Member>) -> bool {
+    fn see(&mut self, group: u32, members: Vec<Member>) -> bool {
         if members.is_empty() {
             self.empty_scans += 1;
             if self.empty_scans == 2 {
                 (self.tell)(Seen::Empty);
+            }
+            // A chain of processes that fork and exit may slip through two scans, but not through a signal: the group
+            // gets one as a whole. Its leader is not reaped, so the group is ours.
+            if self.empty_scans == 1
+                && let Some(leader) = Pid::from_raw(group.cast_signed())
+            {
+                let _ = kill_process_group(leader, Signal::KILL);
             }
             return self.empty_scans < 2;
         }
@@ -117,7 +125,12 @@ async fn scan() -> io::Result<HashMap<u32, Vec<Member>>> {
         if let Some(stat) = Stat::read(pid)?
             && stat.is_alive()
         {
-            found.entry(stat.group).or_default().push(Member { pid, state: stat.state });
+            let member = Member { pid, state: stat.state };
+            // A leader may have joined another group. It is still one of its own.
+            if stat.group != pid {
+                found.entry(pid).or_default().push(member.clone());
+            }
+            found.entry(stat.group).or_default().push(member);
         }
     }
     Ok(found)
@@ -142,13 +155,15 @@ pub(crate) struct Stat {
 }
 
 impl Stat {
-    /// `None` if it has ended.
+    /// `None` if it has ended, or may not be seen.
     pub(crate) fn read(pid: u32) -> io::Result<Option<Self>> {
         let mut line = [0; 512];
         let read = File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut line));
         match read {
             Ok(n) => Ok(line.get(..n).and_then(Stat::parse)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            // It is hidden (`hidepid`), and so of another user.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(None),
             // ESRCH: it has ended since it was opened.
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => Ok(None),
             Err(error) => Err(error),
@@ -189,6 +204,17 @@ mod tests {
         let stat = |state, threads| Stat { state, parent: 1, group: 1, threads };
         assert!(stat('Z', 2).is_alive() && stat('D', 1).is_alive());
         assert!(!stat('Z', 1).is_alive() && !stat('X', 0).is_alive());
+    }
+
+    #[tokio::test]
+    async fn a_leader_in_another_group_is_one_of_both() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().expect("it starts");
+        let group = Stat::read(child.id()).expect("/proc").expect("a stat").group;
+        let found = scan().await.expect("/proc");
+        let is_in = |group: u32| found[&group].iter().any(|member| member.pid == child.id());
+        assert!(group != child.id() && is_in(group) && is_in(child.id()));
+        child.kill().expect("it ends");
+        child.wait().expect("it is reaped");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 use std::thread::ThreadId;
 use std::time::Duration;
 
+use nix::sys::signal::{SigSet, Signal};
 use tokio::runtime::{Builder, Handle};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -30,8 +31,15 @@ pub(crate) fn hub() -> &'static Hub {
 
 impl Hub {
     fn start() -> std::io::Result<Self> {
-        let runtime =
-            Builder::new_current_thread().enable_all().thread_name("pm-output").max_blocking_threads(512).build()?;
+        // A pipe whose reader has gone is an error of that output. It does not end a program that has SIGPIPE as it is by
+        // default.
+        let no_sigpipe = || _ = SigSet::from(Signal::SIGPIPE).thread_block();
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .thread_name("pm-output")
+            .max_blocking_threads(512)
+            .on_thread_start(no_sigpipe)
+            .build()?;
         let scanner = Arc::new(Scanner::default());
         let handle = runtime.handle().clone();
         let run = Arc::clone(&scanner).run();

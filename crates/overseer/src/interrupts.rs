@@ -6,6 +6,7 @@
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio::io::AsyncReadExt;
@@ -17,8 +18,8 @@ use crate::shared::Shared;
 struct Registered {
     /// Nobody takes them now, so that they do what they did before.
     is_default: Arc<AtomicBool>,
-    /// Who takes them, and whether it has had one.
-    takers: Mutex<Vec<(Weak<Shared>, bool)>>,
+    /// Who takes them, and when it has had the first one.
+    takers: Mutex<Vec<(Weak<Shared>, Option<Instant>)>>,
 }
 
 static REGISTERED: LazyLock<Registered> = LazyLock::new(Registered::new);
@@ -42,6 +43,9 @@ impl Registered {
     }
 }
 
+/// A second signal that comes sooner is part of the first: `timeout` signals its child, and then its group.
+const APART: Duration = Duration::from_millis(50);
+
 /// On the thread of the actors: so the children are stopped whatever else is going on in the program.
 async fn listen_to(signals: UnixStream) {
     let Ok(mut signals) = signals.set_nonblocking(true).and_then(|()| tokio::net::UnixStream::from_std(signals)) else {
@@ -51,11 +55,11 @@ async fn listen_to(signals: UnixStream) {
         let mut takers = REGISTERED.takers.lock().unwrap_or_else(PoisonError::into_inner);
         let due: Vec<_> = takers
             .iter_mut()
-            .filter_map(|(taker, has_had_one)| Some((taker.upgrade()?, std::mem::replace(has_had_one, true))))
+            .filter_map(|(taker, first)| Some((taker.upgrade()?, first.get_or_insert_with(Instant::now).elapsed())))
             .collect();
         drop(takers);
-        for (taker, is_second) in due {
-            taker.with(|core| if is_second { core.kill_all() } else { core.stop_all() });
+        for (taker, since_first) in due {
+            taker.with(|core| core.interrupt(since_first >= APART));
         }
     }
 }
@@ -67,7 +71,7 @@ impl Interrupts {
     pub(crate) fn take(shared: &Arc<Shared>) -> Self {
         let registered = &*REGISTERED;
         let mut takers = registered.takers.lock().unwrap_or_else(PoisonError::into_inner);
-        takers.push((Arc::downgrade(shared), false));
+        takers.push((Arc::downgrade(shared), None));
         registered.is_default.store(false, Ordering::SeqCst);
         Interrupts(Arc::downgrade(shared))
     }

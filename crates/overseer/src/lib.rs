@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! $ nc localhost 8081
-//! id     status                 time  kind     pid   ready  restarts  last         next                  cmd
-//! web    running              3.0412  process  4711  yes           0                                     python3 -m http.server
-//! clock  waiting (backoff)    3.0409  process        no            2  exit code 1  2026-11-26T18:25:31Z  ./clock
-//! req7   querying             0.2071
+//! id     status               time  pid   ready  restarts  last
+//! web    running            3.0412  4711  yes    0
+//! clock  waiting (backoff)  3.0409        no     2         exit code 1
+//! req7   querying           0.2071
 //! kill web a new one is coming
 //! killing web in "running", 3.9s old
 //! killed web after 0.1s in "running": SIGTERM
@@ -84,5 +84,6 @@ pub use probe::Probe;
 pub use program::{Backoff, Program, Restart};
 pub use row::COLS;
 pub use signal::{Signal, UnknownSignal};
+pub use sink::copied;
 pub use status::{LogLine, Outcome, OutputStream, Reason, State, StateChange, Status};
 pub use watch::{LogLines, StateChanges};

@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
-use tokio::sync::{Notify, OnceCell};
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use crate::lines::{Cut, Splitter};
@@ -24,12 +24,18 @@ const BYTES: usize = 64 << 10;
 /// What is read at once.
 const CHUNK: usize = 64 << 10;
 
+/// What a pipe holds at most, unless root has made it larger.
+const LARGEST_PIPE: usize = 1 << 20;
+
+/// A file that is being opened, and then its sink.
+type Opened = watch::Receiver<Option<Arc<Sink>>>;
+
 /// What one program has printed, through all its runs.
 pub(crate) struct Logs {
     id: Id,
     max_line: usize,
     /// Of stdout and stderr.
-    outputs: [(Output, OnceCell<Option<Arc<Sink>>>); 2],
+    outputs: [(Output, OnceLock<Opened>); 2],
     kept: Mutex<Kept>,
     pub(crate) dropped: Arc<AtomicU64>,
     /// Asked for by somebody who wants all of it.
@@ -73,7 +79,7 @@ impl Logs {
         Logs {
             id: Arc::clone(id),
             max_line: program.max_line,
-            outputs: [&program.stdout, &program.stderr].map(|output| (output.clone(), OnceCell::new())),
+            outputs: [&program.stdout, &program.stderr].map(|output| (output.clone(), OnceLock::new())),
             kept: Mutex::default(),
             dropped: Arc::default(),
             is_captured,
@@ -109,7 +115,7 @@ impl Logs {
 
     pub(crate) fn reopen(&self) {
         for (_, sink) in &self.outputs {
-            if let Some(Some(sink)) = sink.get() {
+            if let Some(sink) = sink.get().and_then(|opened| opened.borrow().clone()) {
                 sink.reopen();
             }
         }
@@ -117,11 +123,22 @@ impl Logs {
 
     async fn sink(&self, stream: OutputStream) -> Option<Arc<Sink>> {
         let (output, sink) = &self.outputs[stream as usize];
+        match output {
+            Output::Stdout(_) => return Some(Sink::own(OutputStream::Stdout)),
+            Output::Stderr(_) => return Some(Sink::own(OutputStream::Stderr)),
+            _ => {}
+        }
         let (path, rotation) = output.file()?;
         let path = path.to_path_buf();
-        // Opened when it is first needed, and on a thread that may block: the file may be on a disk that is gone.
-        let open = || async { tokio::task::spawn_blocking(move || Sink::open(&path, rotation)).await.ok() };
-        sink.get_or_init(open).await.clone()
+        // Opened when it is first needed, and on a thread that may block: the file may be on a disk that is gone, or a
+        // FIFO that nobody reads. Once: whoever gives up to wait leaves it to the next one.
+        let open = || {
+            let (tell, opened) = watch::channel(None);
+            tokio::task::spawn_blocking(move || tell.send(Some(Sink::open(&path, rotation))));
+            opened
+        };
+        let mut opened = sink.get_or_init(open).clone();
+        opened.wait_for(Option::is_some).await.ok()?.clone()
     }
 
     fn keep(&self, generation: u64, stream: OutputStream, chunk: &Chunk, board: &Board<LogLine>) {
@@ -161,14 +178,57 @@ impl Chunk {
     }
 }
 
+impl Chunk {
+    /// Each line with this before it.
+    fn with(&self, prefix: &str) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.raw.len() + self.lines.len() * (prefix.len() + 1));
+        for (text, _) in &self.lines {
+            let text = &self.raw[text.clone()];
+            bytes.extend_from_slice(prefix.as_bytes());
+            bytes.extend_from_slice(text);
+            // A program may leave its colour on. Where the prefix has one, it may be taken back.
+            if prefix.contains('\x1b') && text.contains(&b'\x1b') {
+                bytes.extend_from_slice(b"\x1b[0m");
+            }
+            bytes.push(b'\n');
+        }
+        bytes
+    }
+}
+
+/// What says that a program is ready.
+#[derive(Clone)]
+pub(crate) struct Awaited {
+    text: String,
+    notify: Arc<Notify>,
+    /// The end of what was printed before: the text may lie across two pieces of a long line.
+    before: Vec<u8>,
+}
+
+impl Awaited {
+    pub(crate) fn new(text: String, notify: Arc<Notify>) -> Self {
+        Awaited { text, notify, before: Vec::new() }
+    }
+
+    /// Tells if it has come.
+    fn look(&mut self, printed: &[u8]) -> bool {
+        self.before.extend_from_slice(printed);
+        let is_there = memchr::memmem::find(&self.before, self.text.as_bytes()).is_some();
+        if is_there {
+            self.notify.notify_one();
+        }
+        self.before.drain(..(self.before.len() + 1).saturating_sub(self.text.len().max(1)));
+        is_there
+    }
+}
+
 /// One output of one run.
 pub(crate) struct Reader {
     pub(crate) logs: Arc<Logs>,
     pub(crate) board: Arc<Board<LogLine>>,
     pub(crate) generation: u64,
     pub(crate) stream: OutputStream,
-    /// A line with this text means that it is ready.
-    pub(crate) awaited: Option<(String, Arc<Notify>)>,
+    pub(crate) awaited: Option<Awaited>,
     /// Its program is over, and somebody else still holds the pipe: what is in it is all there will be.
     pub(crate) leave: Arc<Notify>,
     /// That was told.
@@ -181,17 +241,21 @@ impl Reader {
         let mut sink = self.patiently(logs.sink(self.stream)).await;
         let mut splitter = Splitter::new(self.logs.max_line);
         let mut buffer = vec![0; 4096];
+        // What the pipe may hold when its program is over. One that others fill on and on is not read for ever.
+        let mut left = LARGEST_PIPE;
         loop {
             let n = if self.is_left {
-                pipe.try_read(&mut buffer).unwrap_or(0)
+                let n = pipe.try_read(&mut buffer).unwrap_or(0).min(left);
+                left -= n;
+                n
             } else {
                 tokio::select! {
                     biased;
-                    read = pipe.read(&mut buffer) => read.unwrap_or(0),
                     () = self.leave.notified() => {
                         self.is_left = true;
                         continue;
                     }
+                    read = pipe.read(&mut buffer) => read.unwrap_or(0),
                 }
             };
             let mut chunk = Chunk::default();
@@ -202,6 +266,10 @@ impl Reader {
             }
             self.pass_on(chunk, &mut sink).await;
             if n == 0 {
+                // So that it is there when its program is said to be over.
+                if let Some(Some(file)) = sink {
+                    let _ = self.patiently(file.flush()).await;
+                }
                 return;
             }
             // A program that prints much is read in large pieces, one that prints little costs little memory.
@@ -233,17 +301,16 @@ impl Reader {
             return;
         }
         self.logs.keep(self.generation, self.stream, &chunk, &self.board);
-        if let Some((text, notify)) = &self.awaited
-            && memchr::memmem::find(&chunk.raw, text.as_bytes()).is_some()
-        {
-            notify.notify_one();
+        if self.awaited.as_mut().is_some_and(|awaited| awaited.look(&chunk.raw)) {
             self.awaited = None;
         }
         let lines = chunk.lines.len() as u64;
         match sink {
             Some(None) => {}
             Some(Some(file)) => {
-                let batch = Batch { bytes: chunk.raw, dropped: Arc::clone(&self.logs.dropped) };
+                let (output, _) = &self.logs.outputs[self.stream as usize];
+                let bytes = output.prefix().map(|prefix| chunk.with(prefix));
+                let batch = Batch::new(bytes.unwrap_or(chunk.raw), &self.logs.dropped);
                 let file = Arc::clone(file);
                 if self.patiently(file.write(batch)).await.is_none() {
                     *sink = None;

@@ -32,6 +32,15 @@ pub enum Output {
     File(PathBuf),
     /// The same, with a bound: [`rotate`](Self::rotate) makes one of a `File`.
     Rotated(PathBuf, Rotation),
+    /// Copied to the standard output of this program, each line with this text before it.
+    ///
+    /// If that is a regular file, it is as for `File`: a slow one slows the program down. Else whoever reads it (a
+    /// terminal, a pipe) never does. Of what he has not read the oldest beyond 4 MiB are lost, and counted. Without a
+    /// text to put before them, bytes are copied as they are. Otherwise each line, and each piece of one that is too
+    /// long, ends with LF.
+    Stdout(String),
+    /// Copied to the standard error of this program, in the same way.
+    Stderr(String),
 }
 
 /// When a file is full, and how many full ones are kept.
@@ -58,6 +67,16 @@ impl Output {
         match self {
             Output::File(path) => Some((path, None)),
             Output::Rotated(path, rotation) => Some((path, Some(*rotation))),
+            _ => None,
+        }
+    }
+
+    /// What each line gets before it.
+    pub(crate) fn prefix(&self) -> Option<&str> {
+        match self {
+            Output::Stdout(prefix) | Output::Stderr(prefix) => {
+                Some(prefix.as_str()).filter(|prefix| !prefix.is_empty())
+            }
             _ => None,
         }
     }

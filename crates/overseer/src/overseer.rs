@@ -188,14 +188,7 @@ impl Overseer {
     ///
     /// It is not there.
     pub fn restart(&self, id: impl AsRef<str>) -> Restarted {
-        let id = id.as_ref();
-        let asked = self.shared().with(|core| {
-            core.check(id)?;
-            let settled = core.until_settled(id);
-            core.step(id, Event::Restart);
-            Ok(settled)
-        });
-        Restarted::new(id, asked)
+        Restarted::ask(self.shared(), id.as_ref())
     }
 
     /// Ends the supervision of a program: first what depends on it is stopped; then it gets TERM (and CONT), and after
@@ -208,7 +201,7 @@ impl Overseer {
     ///
     /// It is not there.
     pub fn stop(&self, id: impl AsRef<str>) -> Stopped {
-        self.end(id.as_ref(), Event::Stop(Reason::Stopped))
+        Stopped::ask(self.shared(), id.as_ref(), Event::Stop(Reason::Stopped))
     }
 
     /// [`stop`](Self::stop), with KILL at once.
@@ -217,7 +210,7 @@ impl Overseer {
     ///
     /// It is not there.
     pub fn kill(&self, id: impl AsRef<str>) -> Stopped {
-        self.end(id.as_ref(), Event::Kill)
+        Stopped::ask(self.shared(), id.as_ref(), Event::Kill)
     }
 
     /// Stops all that are supervised: what depends on others first.
@@ -294,18 +287,6 @@ impl Overseer {
             core.step(id, event);
             Ok(())
         })
-    }
-
-    fn end(&self, id: &str, event: Event) -> Stopped {
-        let asked = self.shared().with(|core| {
-            core.check(id)?;
-            let before = core.last(id);
-            let ended = core.until_ended(id);
-            core.step(id, event);
-            Ok((before, ended))
-        });
-        let idle = || Outcome { exit_code: None, signal: None, error: None, reason: Reason::Stopped, left: Vec::new() };
-        Stopped::new(id, asked.map(|(before, ended)| ended.ok_or_else(|| before.unwrap_or_else(idle))))
     }
 
     fn end_all(&self, end: fn(&mut Core)) -> AllStopped {

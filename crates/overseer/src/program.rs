@@ -105,6 +105,10 @@ impl Backoff {
     pub(crate) fn delay(&self, n: u32) -> Duration {
         let factor = if self.factor >= 1.0 { self.factor } else { 1.0 };
         let exponent = i32::try_from(n.saturating_sub(1)).unwrap_or(i32::MAX);
+        // Nothing, however often doubled: not what no time can be.
+        if self.base.is_zero() {
+            return Duration::ZERO;
+        }
         let seconds = self.base.as_secs_f64() * factor.powi(exponent);
         Duration::try_from_secs_f64(seconds).map_or(self.max, |delay| delay.min(self.max))
     }
@@ -280,5 +284,20 @@ impl Program {
             Some(why) => Err(Error::InvalidProbe { id: id.to_string(), why }),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backoff_grows_to_its_longest_and_none_stays_none() {
+        let seconds = |backoff: Backoff, n| backoff.delay(n).as_secs();
+        assert_eq!([1, 2, 3, 5, 6, 5000].map(|n| seconds(Backoff::default(), n)), [1, 2, 4, 16, 30, 30]);
+        let none = Backoff { base: Duration::ZERO, ..Backoff::default() };
+        assert_eq!([1, 5000, u32::MAX].map(|n| seconds(none, n)), [0, 0, 0]);
+        let even = Backoff { factor: f64::NAN, ..Backoff::default() };
+        assert_eq!([1, 5000].map(|n| seconds(even, n)), [1, 1]);
     }
 }

@@ -9,12 +9,12 @@ use tokio::task::JoinHandle;
 use crate::program::Program;
 use crate::status::{State, Status};
 
-/// The columns of a program in the list, for [`pm::set_cols`]: the row has them, and a table prints those that are
-/// named.
+/// The columns of a program for the table, for [`pm::set_cols`], as many as a terminal of 80 columns has room for: `last`
+/// is how the last run ended.
 ///
-/// `kind` is `process`; `last` is how the last run ended; `next` is when it starts next. Three more are there at times:
+/// The row has more, for `show` and `cols`: `kind`, which is `process`; `cmd`; `next`, when it starts next; and at times
 /// `group`, `dir`, and `dropped`, the lines that a file did not take.
-pub const COLS: [&str; 7] = ["kind", "pid", "ready", "restarts", "last", "next", "cmd"];
+pub const COLS: [&str; 4] = ["pid", "ready", "restarts", "last"];
 
 pub(crate) struct Row {
     task: Task,
@@ -50,8 +50,9 @@ impl Row {
         self.show("pid", status.pid.map(|pid| pid.to_string()));
         self.show("ready", Some(if status.ready { "yes" } else { "no" }.to_string()));
         self.show("restarts", Some(status.restarts.to_string()));
-        self.show("last", last.map(str::to_string));
-        self.show("next", status.next_start.map(next));
+        self.show("last", Some(last.unwrap_or_default().to_string()));
+        // Always there, so that it can be asked for: `cols` knows the columns that a task has.
+        self.show("next", Some(status.next_start.map(next).unwrap_or_default()));
         self.show("dropped", Some(status.lines_dropped).filter(|lines| *lines > 0).map(|lines| lines.to_string()));
     }
 

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use rustix::process::{Pid, kill_process_group};
+use rustix::process::{Pid, getpgid, kill_process, kill_process_group};
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::actor::Of;
+use crate::actor::{Exit, Of};
 use crate::exec::Started;
 use crate::group::Seen;
 use crate::hub::hub;
-use crate::logs::{Logs, OUTPUT, Reader};
+use crate::logs::{Awaited, Logs, OUTPUT, Reader};
 use crate::pidfd;
 use crate::probe::Check;
 use crate::probing;
@@ -51,7 +51,7 @@ impl Run {
         let line = Arc::new(Notify::new());
         let mut outputs = Vec::new();
         let awaited = match program.ready.as_ref().map(|probe| &probe.check) {
-            Some(Check::Log(text)) => Some((text.clone(), Arc::clone(&line))),
+            Some(Check::Log(text)) => Some(Awaited::new(text.clone(), Arc::clone(&line))),
             _ => None,
         };
         for (pipe, stream) in [(started.stdout, OutputStream::Stdout), (started.stderr, OutputStream::Stderr)] {
@@ -83,10 +83,13 @@ impl Run {
         self.generation == generation
     }
 
-    /// To the whole group. Its leader is not reaped, so it is ours.
+    /// To the whole group, and to a leader that has joined another one. The leader is not reaped, so both are ours.
     pub(crate) fn signal(&self, signal: Signal) {
         if let Some(leader) = Pid::from_raw(self.pid.cast_signed()) {
             let _ = kill_process_group(leader, signal.to_system());
+            if getpgid(Some(leader)).is_ok_and(|group| group != leader) {
+                let _ = kill_process(leader, signal.to_system());
+            }
         }
     }
 
@@ -133,11 +136,13 @@ impl Run {
         if std::mem::replace(&mut self.is_watched, true) {
             return;
         }
-        let tell = Arc::clone(&self.tell);
+        let (tell, pid) = (Arc::clone(&self.tell), self.pid);
         let outputs = std::sync::Mutex::new(std::mem::take(&mut self.outputs));
-        hub().scanner.watch(self.pid, move |seen| match seen {
+        hub().scanner.watch(pid, move |seen| match seen {
             Seen::Left(members) => tell(Of::Left(members)),
             Seen::Empty => {
+                // It was seen to be a zombie. Its pidfd may be slower to tell.
+                tell(Of::Exited(pidfd::look(pid).unwrap_or(Exit::Lost)));
                 let outputs = outputs.lock().map(|mut outputs| std::mem::take(&mut *outputs)).unwrap_or_default();
                 let tell = Arc::clone(&tell);
                 hub().runtime.spawn(async move {

@@ -32,6 +32,8 @@ pub(crate) struct Core {
     pub(crate) slots: HashMap<Id, Slot>,
     /// Somebody supervises all: what is added is supervised too.
     pub(crate) all: Vec<oneshot::Sender<()>>,
+    /// A signal has stopped them all, and what is added is not.
+    is_interrupted: bool,
     /// The last clone is gone.
     pub(crate) is_closed: bool,
     pub(crate) closers: Vec<SyncSender<()>>,
@@ -42,8 +44,6 @@ pub(crate) struct Slot {
     pub(crate) logs: Arc<Logs>,
     /// Its id in the list, while it has a row.
     pub(crate) row: Option<String>,
-    /// How its last run ended, in words.
-    pub(crate) last_run: Option<String>,
     pub(crate) ended: Vec<oneshot::Sender<Outcome>>,
     /// Those who wait for a run of this generation or a later one.
     pub(crate) settled: Vec<(u64, oneshot::Sender<Status>)>,
@@ -90,9 +90,9 @@ impl Core {
         let known = self.world.add(id, program)?;
         let node = self.world.node(id)?;
         let logs = Arc::new(Logs::new(&known, &node.program, is_captured));
-        let slot = Slot { logs, row: None, last_run: None, ended: Vec::new(), settled: Vec::new() };
+        let slot = Slot { logs, row: None, ended: Vec::new(), settled: Vec::new() };
         self.slots.insert(known, slot);
-        if !self.all.is_empty() {
+        if !self.all.is_empty() && !self.is_interrupted {
             self.step(id, Event::Start);
         }
         Ok(())
@@ -117,6 +117,12 @@ impl Core {
         self.world.stop_all(Instant::now());
     }
 
+    /// A signal has come: the second one kills what is left.
+    pub(crate) fn interrupt(&mut self, is_second: bool) {
+        self.is_interrupted = true;
+        if is_second { self.kill_all() } else { self.stop_all() }
+    }
+
     pub(crate) fn kill_all(&mut self) {
         self.world.step_all(&Event::Kill, Instant::now());
     }
@@ -129,6 +135,7 @@ impl Core {
         }
         let (sender, done) = oneshot::channel();
         self.all.push(sender);
+        self.is_interrupted = false;
         self.world.step_all(&Event::Start, Instant::now());
         Some(done)
     }
@@ -197,6 +204,7 @@ impl Core {
             started: run.started,
             restarts: actor.restarts(),
             next_start: actor.next_start().map(|at| at.saturating_duration_since(Instant::now())),
+            kill_in: actor.kill_at().map(|at| at.saturating_duration_since(Instant::now())),
             ready: run.is_ready,
             lines_dropped: self.slots.get(id).map_or(0, |slot| slot.logs.lines_dropped()),
         })

@@ -73,6 +73,9 @@ impl FromStr for Signal {
     type Err = UnknownSignal;
 
     fn from_str(text: &str) -> Result<Self, UnknownSignal> {
+        if let Some(signal) = text.parse().ok().and_then(Signal::from_raw) {
+            return Ok(signal);
+        }
         let upper = text.to_ascii_uppercase();
         let name = upper.strip_prefix("SIG").unwrap_or(&upper);
         let known = USUAL.iter().chain(NAMES).find(|(known, _)| *known == name);

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::exec::{self, Started};
 use crate::group::{Stat, pids};
+use crate::pidfd;
 use crate::program::Program;
 use crate::warden::Warden;
 
@@ -45,6 +46,7 @@ fn run(requests: &Receiver<Request>) {
             Ok(request) => request,
             Err(RecvTimeoutError::Timeout) => {
                 spawner.warden.look_after();
+                spawner.sweep();
                 continue;
             }
             Err(RecvTimeoutError::Disconnected) => return,
@@ -65,22 +67,32 @@ fn run(requests: &Receiver<Request>) {
 struct Spawner {
     /// The leaders that are not reaped.
     known: HashSet<u32>,
+    /// Those of them that nobody wanted. They have had KILL.
+    unwanted: Vec<u32>,
     warden: Warden,
 }
 
 impl Spawner {
     fn start(&mut self, program: &Program) -> Result<Started, String> {
-        if program.die_with_parent {
-            self.warden
-                .prepare()
-                .map_err(|error| format!("the shell that would outlive us cannot be started: {error}"))?;
+        let expect = |pipes: &[u64]| match program.die_with_parent {
+            true => self
+                .warden
+                .expect(pipes)
+                .map_err(|error| format!("the shell that would outlive us cannot be started: {error}")),
+            false => Ok(()),
+        };
+        let started = exec::start(program, expect);
+        match &started {
+            Ok(started) => {
+                self.known.insert(started.pid);
+                if program.die_with_parent {
+                    self.warden.add(started.pid);
+                }
+            }
+            Err(_) if program.die_with_parent => self.warden.forget(),
+            Err(_) => {}
         }
-        let started = exec::start(program)?;
-        self.known.insert(started.pid);
-        if program.die_with_parent {
-            self.warden.add(started.pid);
-        }
-        Ok(started)
+        started
     }
 
     fn reap(&mut self, pid: u32) {
@@ -94,9 +106,19 @@ impl Spawner {
         if let Some(pid) = Pid::from_raw(started.pid.cast_signed()) {
             let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
         }
-        wait(started.pid, WaitIdOptions::empty());
-        self.known.remove(&started.pid);
-        self.warden.remove(started.pid);
+        self.unwanted.push(started.pid);
+        self.sweep();
+    }
+
+    /// Reaps what nobody wanted, as far as it has ended: to wait for it would hold up all others.
+    fn sweep(&mut self) {
+        for pid in std::mem::take(&mut self.unwanted) {
+            if pidfd::look(pid).is_some() {
+                self.reap(pid);
+            } else {
+                self.unwanted.push(pid);
+            }
+        }
     }
 
     fn reap_orphans(&self) {

@@ -97,6 +97,8 @@ pub struct Status {
     pub restarts: u32,
     /// How long it is until the next start, if that waits for a time.
     pub next_start: Option<Duration>,
+    /// While it is being stopped: how long it is until what is left gets KILL.
+    pub kill_in: Option<Duration>,
     /// It runs, and its probe has succeeded.
     pub ready: bool,
     /// Lines that a file did not take, since it was added.
@@ -117,6 +119,8 @@ pub struct Outcome {
     pub reason: Reason,
     /// Processes that KILL has not ended after 5 s. Empty but for that.
     pub left: Vec<u32>,
+    /// Its exit code is one of those that mean success.
+    pub(crate) has_good_code: bool,
 }
 
 /// Why a supervision ended.
@@ -127,20 +131,18 @@ pub enum Reason {
     Finished,
     /// Somebody stopped it: the program, or an operator by `stop`.
     Stopped,
-    /// Somebody killed its row in the list, with this message.
+    /// Somebody killed its row in the list, with this message, which may be empty.
     Killed(String),
     /// It failed more often than its retries.
     GaveUp,
 }
 
 impl Outcome {
-    /// Whether its last run ended with this program's idea of success: an exit code of 0, or a stop that was asked for.
+    /// Whether its last run ended well: with one of its [success codes](crate::Program::success_codes), or because it
+    /// was stopped or killed on purpose.
     pub fn is_success(&self) -> bool {
-        self.error.is_none() && self.reason != Reason::GaveUp && (self.exit_code == Some(0) || self.is_stopped())
-    }
-
-    fn is_stopped(&self) -> bool {
-        matches!(self.reason, Reason::Stopped | Reason::Killed(_))
+        let is_stopped = matches!(self.reason, Reason::Stopped | Reason::Killed(_));
+        self.error.is_none() && self.reason != Reason::GaveUp && (self.has_good_code || is_stopped)
     }
 }
 
@@ -168,6 +170,18 @@ pub struct StateChange {
     pub state: State,
     /// When.
     pub at: SystemTime,
+    /// While it runs.
+    pub pid: Option<u32>,
+    /// How this run ended, or the one before it, if it exited.
+    pub exit_code: Option<i32>,
+    /// The signal that it died of.
+    pub signal: Option<i32>,
+    /// Why it could not be started, or was stopped by its supervisor.
+    pub error: Option<String>,
+    /// Who ends its supervision, if that has been asked for.
+    pub reason: Option<Reason>,
+    /// How long it is until the next start, if that waits for a time.
+    pub next_start: Option<Duration>,
 }
 
 /// A line that a program has printed: [`Overseer::watch_logs`](crate::Overseer::watch_logs).

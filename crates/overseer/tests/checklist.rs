@@ -267,7 +267,8 @@ fn a_success_may_be_another_code_and_always_means_always() {
     let (overseer, _) = overseer();
     let quick = Backoff { base: Duration::from_millis(1), ..Backoff::default() };
     overseer.add("ok", sh("exit 7").success_codes([0, 7])).unwrap();
-    assert_eq!(wait(overseer.supervise("ok")).unwrap().reason, Reason::Finished);
+    let outcome = wait(overseer.supervise("ok")).unwrap();
+    assert!(outcome.is_success() && outcome.reason == Reason::Finished);
     overseer.add("always", sh("exit 0").restart(Restart::Always).retries(2).backoff(quick)).unwrap();
     let Outcome { reason, exit_code, .. } = wait(overseer.supervise("always")).unwrap();
     assert_eq!((reason, exit_code, overseer.status("always").unwrap().restarts), (Reason::GaveUp, Some(0), 2));

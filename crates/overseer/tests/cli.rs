@@ -27,9 +27,21 @@ fn signal(child: &Child, name: &str) {
     assert!(Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap().success());
 }
 
+/// Sends it until it ends: those that come at once are one.
+fn insist(child: &mut Child, name: &str) -> std::process::ExitStatus {
+    let mut status = None;
+    until("it ends", || {
+        signal(child, name);
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    status.unwrap()
+}
+
 #[test]
 fn one_command_has_its_own_exit_code() {
     let dir = Dir::new();
+    assert_eq!(run(&dir, &["--restart", "never", "sh", "-c", "exit 6"]).0.status.code(), Some(6), "without --, too");
     dir.script("bad", "#!/no/such\n");
     std::fs::write(dir.path("plain"), "").unwrap();
     for (script, code) in [("exit 0", 0), ("exit 7", 7), ("kill -SEGV $$", 139)] {
@@ -101,12 +113,21 @@ fn sigterm_stops_all_a_second_one_kills_and_nothing_is_left_of_a_kill() {
         if twice {
             // The one that heeds it has gone, the other one holds it up.
             until("one is left", || all.iter().filter(|pid| is_alive(**pid)).count() == 1);
-            signal(&child, name);
+            insist(&mut child, name);
         }
         let status = child.wait().unwrap();
         assert_eq!((status.code(), status.signal()), (code, if twice { None } else { Some(9) }));
         until("nothing is left", || !all.iter().any(|pid| is_alive(*pid)));
         std::fs::remove_file(dir.path("pids")).unwrap();
+    }
+}
+
+#[test]
+fn of_several_the_code_tells_whether_one_has_failed_for_good() {
+    let dir = Dir::new();
+    for (procfile, code) in [("a: exit 3\nb: exit 0\n", 1), ("a: exit 0\nb: true\n", 0)] {
+        std::fs::write(dir.path("Procfile"), procfile).unwrap();
+        assert_eq!(run(&dir, &["--restart", "never"]).0.status.code(), Some(code), "{procfile}");
     }
 }
 
@@ -130,8 +151,50 @@ fn the_list_is_at_the_port_or_the_socket_that_was_asked_for() {
         heard
     };
     until("it runs", || say(b"list\nquit\n").contains("sleep  running"));
-    let heard = say(b"kill sleep enough\nquit\n");
+    let heard = say(b"kill sleep enough of it\nquit\n");
     assert!(heard.contains("in \"running\": SIGTERM"), "{heard}");
+    // Nothing is left to do, but for an operator who wants it back.
+    assert!(say(b"start sleep\nquit\n").contains("started sleep"));
+    until("it runs again", || say(b"list\nquit\n").contains("sleep  running"));
+    assert!(say(b"stop sleep\nquit\n").contains("stopped sleep"));
+    let mut told = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut lines = String::new();
+    while !lines.contains("sleep: SIGTERM, stopped\n") {
+        assert!(std::io::BufRead::read_line(&mut told, &mut lines).unwrap() > 0, "it is not told");
+    }
+    assert!(lines.starts_with("overseer: the list is at nc -U ./sock\noverseer: sleep runs: pid "), "{lines}");
+    assert!(lines.contains("overseer: sleep: SIGTERM, killed: enough of it\n"), "{lines}");
+    signal(&child, "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+}
+
+#[test]
+fn into_a_file_or_a_pipe_that_is_read_no_line_is_lost() {
+    let dir = Dir::new();
+    let flood = ["--restart", "never", "--no-prefix", "--", "seq", "200000"];
+    let wanted: String = (1..=200_000).map(|n| format!("{n}\n")).collect();
+    let (_, piped, told) = run(&dir, &flood);
+    assert!(piped == wanted, "{} bytes: {told}", piped.len());
+    assert!(told.contains("overseer: seq: exit code 0\n"), "{told}");
+    // Behind what is there already, and what comes after is behind it.
+    let script = "echo before; \"$0\" \"$@\" 2>told; echo after";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_overseer")]).args(flood).current_dir(&dir.0);
+    assert!(command.stdout(std::fs::File::create(dir.path("file")).unwrap()).status().unwrap().success());
+    assert!(dir.read("file") == format!("before\n{wanted}after\n"), "{}", dir.read("told"));
+}
+
+#[test]
+fn what_is_not_read_is_lost_and_told() {
+    let dir = Dir::new();
+    let mut child = overseer(&dir, &["--", "sh", "-c", "yes | head -c 20000000; exec sleep 1000"]).spawn().unwrap();
+    let mut told = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut lines = String::new();
+    // Nobody reads its stdout.
+    while !lines.contains("of its lines: what takes them is slow") {
+        assert!(std::io::BufRead::read_line(&mut told, &mut lines).unwrap() > 0, "it is not told");
+    }
+    signal(&child, "TERM");
     assert_eq!(child.wait().unwrap().code(), Some(143));
 }
 
@@ -154,12 +217,36 @@ fn what_holds_up_the_end_is_named() {
     assert_eq!(line, "sh       | up\n");
     signal(&child, "TERM");
     let mut told = std::io::BufReader::new(child.stderr.take().unwrap());
-    while !line.contains("still stopping: sh (stopping)") {
+    while !line.contains("still stopping: sh (KILL in 35") {
         line.clear();
         assert!(std::io::BufRead::read_line(&mut told, &mut line).unwrap() > 0, "it is not told");
     }
+    assert_eq!(insist(&mut child, "TERM").code(), Some(137));
+}
+
+#[test]
+fn signals_that_come_at_once_are_one() {
+    let dir = Dir::new();
+    let script = "trap 'sleep 0.3; exit 4' TERM; echo $$ >> pids; while :; do sleep 0.01; done";
+    let mut child = overseer(&dir, &["--grace", "1h", "--", "sh", "-c", script]).spawn().unwrap();
+    pids(&dir, "pids", 1);
+    // As `timeout` does, which signals its child, and then its group.
+    let both = format!("kill -s TERM {0}; kill -s TERM {0}", child.id());
+    assert!(Command::new("sh").args(["-c", &both]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(4), "it has had its grace");
+}
+
+#[test]
+fn one_that_is_stopped_in_its_backoff_has_the_code_of_its_last_run() {
+    let dir = Dir::new();
+    let mut child = overseer(&dir, &["--", "sh", "-c", "exit 9"]).spawn().unwrap();
+    let mut told = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut lines = String::new();
+    while !lines.contains("sh starts again in 1.0s") {
+        assert!(std::io::BufRead::read_line(&mut told, &mut lines).unwrap() > 0, "it is not told");
+    }
     signal(&child, "TERM");
-    assert_eq!(child.wait().unwrap().code(), Some(137));
+    assert_eq!(child.wait().unwrap().code(), Some(9));
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn the_drop_of_the_last_clone_needs_no_warden() {
 }
 
 #[test]
-fn sigint_and_sigterm_end_the_children_and_leave_the_program_alive() {
+fn sigint_and_sigterm_end_all_and_what_is_added_then_and_leave_the_program_alive() {
     for name in ["TERM", "INT"] {
         let dir = Dir::new();
         let mut child = start("exec \"$0\" \"$1\" \"$2\"", "all", &dir);
@@ -143,8 +143,13 @@ fn a_second_signal_kills_at_once_what_is_left() {
     let children = pids(&dir, "pids", 3);
     signal(&child, "TERM");
     until("one of them heeds no TERM", || children.iter().filter(|pid| is_alive(**pid)).count() == 1);
-    signal(&child, "INT");
-    until("the program goes on", || dir.read("pids.alive") == "alive");
+    // Those that come at once are one with the first.
+    until("the program goes on", || {
+        if children.iter().any(|pid| is_alive(*pid)) {
+            signal(&child, "INT");
+        }
+        dir.read("pids.alive") == "alive"
+    });
     assert!(!children.iter().any(|pid| is_alive(*pid)));
     child.kill().expect("it ends");
     child.wait().expect("it is reaped");
@@ -172,23 +177,61 @@ fn without_descriptors_nothing_starts_and_the_supervisor_stays_up() {
 }
 
 #[test]
-fn a_warden_that_is_killed_is_replaced() {
+fn nothing_is_over_while_nobody_can_look() {
     let dir = Dir::new();
-    let mut child = start("exec \"$0\" \"$1\" \"$2\"", "hang", &dir);
-    let children = pids(&dir, "pids", 3);
-    let own = format!(") S {} ", child.id());
-    let warden = || {
-        let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
-        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-        let read = |pid: u32, name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
-        let mut wardens =
-            pids.filter(|pid| read(*pid, "cmdline").ends_with("pm-warden\0") && read(*pid, "stat").contains(&own));
-        wardens.next()
+    let status = start("ulimit -n 50; exec \"$0\" \"$1\" \"$2\"", "blind", &dir).wait().expect("it ends");
+    assert!(status.success());
+    let stray = pids(&dir, "pids", 1)[0];
+    assert_eq!(dir.read("pids.end"), "stopping while blind, then finished: the stray is gone");
+    assert!(!is_alive(stray));
+}
+
+#[test]
+fn what_is_being_started_dies_with_its_parent_too() {
+    for round in 0..12 {
+        let dir = Dir::new();
+        let mut child = start("exec \"$0\" \"$1\" \"$2\"", "starts", &dir);
+        let word = format!("1000.{}", child.id());
+        let running = || {
+            let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
+            let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+            let says = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            pids.filter(|pid| says(*pid).ends_with(&format!("{word}\0")) && is_alive(*pid)).count()
+        };
+        until("some have started", || running() > round);
+        child.kill().expect("it ends");
+        child.wait().expect("it is reaped");
+        until("nothing is left", || running() == 0);
+    }
+}
+
+/// The warden of this supervisor.
+fn warden(supervisor: &Child) -> Option<u32> {
+    let parent = supervisor.id().to_string();
+    let is_own = |stat: &str| {
+        let mut fields = stat.rsplit_once(") ").map_or("", |(_, after)| after).split(' ');
+        fields.next() != Some("Z") && fields.next() == Some(&parent)
     };
-    let first = warden().expect("a warden");
-    assert!(Command::new("kill").args(["-9", &first.to_string()]).status().expect("kill").success());
-    until("there is another one", || warden().is_some_and(|warden| warden != first));
-    signal(&child, "KILL");
-    child.wait().expect("it ends");
-    until("nothing is left", || !children.iter().any(|pid| is_alive(*pid)));
+    let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let mut pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let read = |pid: u32, name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
+    pids.find(|pid| read(*pid, "cmdline").ends_with("pm-warden\0") && is_own(&read(*pid, "stat")))
+}
+
+#[test]
+fn a_warden_that_is_killed_or_stopped_is_replaced() {
+    for (how, name) in [("hang", "KILL"), ("busy", "STOP")] {
+        let dir = Dir::new();
+        let mut child = start("exec \"$0\" \"$1\" \"$2\"", how, &dir);
+        let children = pids(&dir, "pids", 3);
+        let first = warden(&child).expect("a warden");
+        let sent = Command::new("kill").args(["-s", name, &first.to_string()]).status().expect("kill");
+        assert!(sent.success());
+        until("there is another one", || warden(&child).is_some_and(|warden| warden != first));
+        until("the first one is gone", || !is_alive(first));
+        assert!(children.iter().all(|pid| is_alive(*pid)), "{name}");
+        signal(&child, "KILL");
+        child.wait().expect("it ends");
+        until("nothing is left", || !children.iter().any(|pid| is_alive(*pid)));
+    }
 }

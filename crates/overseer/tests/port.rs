@@ -44,7 +44,7 @@ impl Client {
 
 fn serve() -> (Overseer, ProcList, SocketAddr) {
     let (overseer, list) = overseer();
-    list.set_cols(pm_overseer::COLS);
+    list.set_cols(["kind"].into_iter().chain(pm_overseer::COLS).chain(["next", "cmd"]));
     let server = list.server().delay(Duration::from_secs(3600)).commands(overseer.commands());
     let addr = server.spawn("127.0.0.1:0").unwrap();
     (overseer, list, addr)
@@ -71,7 +71,13 @@ fn a_row_is_a_task_among_tasks_and_a_kill_tells_how_it_ended() {
     let end = client.hears("killed web after ");
     assert!(end.ends_with("in \"running\": SIGTERM"), "{end}");
     client.say("start");
-    assert_eq!(client.hears("web"), "web  SIGTERM, killed");
+    assert_eq!(client.hears("web"), "web  SIGTERM, killed: a new one is coming");
+    // At once again after a run: how that ended is known.
+    client.say("start web");
+    client.hears("started web");
+    client.say("restart web");
+    client.hears("restarted web after ");
+    until("it is told", || list.get("web").is_some_and(|row| row.cols.contains(&("last".into(), "SIGTERM".into()))));
     drop(task);
 }
 
@@ -99,7 +105,9 @@ fn restart_stop_start_and_signal_tell_what_came_of_them() {
     client.say("restart req1");
     client.hears("req1 is no child process");
     client.say("restart nothing");
-    client.hears("no such program 'nothing': start, alone, lists what is idle");
+    client.hears("no such program 'nothing': there is web");
+    client.say("stop web req1");
+    client.hears("invalid command 'stop': stop <id>, and nothing after it");
     client.say("stop web");
     let told = client.hears("stopped web after ");
     assert!(told.ends_with(": SIGTERM"), "{told}");
@@ -109,7 +117,7 @@ fn restart_stop_start_and_signal_tell_what_came_of_them() {
     client.say("start web");
     client.hears("started web");
     client.say("start web");
-    client.hears("web is supervised already");
+    client.hears("web is supervised already: running");
     client.say("start");
     client.hears("nothing is idle");
     client.say("stop where kind=process");
@@ -124,6 +132,17 @@ fn restart_stop_start_and_signal_tell_what_came_of_them() {
     client.say("restart bad");
     let told = client.hears("bad did not come up after ");
     assert!(told.ends_with("'/no/such' is not there"), "{told}");
+    client.say("stop bad");
+    client.hears("stopped bad");
+    overseer.add("below", pm_overseer::Program::new("true").parent("bad")).unwrap();
+    client.say("start below");
+    client.hears("below waits for bad: start bad, if that is idle");
+    client.say("logs -n below");
+    client.hears("invalid command 'logs': logs [-f] <id> [n]");
+    client.say("signal web 1");
+    client.hears("sent SIGHUP to web");
+    client.say("cols id,next,last,kind");
+    client.hears("web     ");
     drop(task);
 }
 

@@ -22,6 +22,12 @@ fn state(overseer: &Overseer, id: &str) -> State {
     overseer.status(id).unwrap().state
 }
 
+/// How often this process has a file open.
+fn times_open(path: &std::path::Path) -> usize {
+    let links = std::fs::read_dir("/proc/self/fd").unwrap().flatten().map(|entry| std::fs::read_link(entry.path()));
+    links.flatten().filter(|link| link == path).count()
+}
+
 fn row(list: &pm::ProcList, id: &str) -> String {
     list.get(id).map_or_else(String::new, |row| row.status)
 }
@@ -46,6 +52,40 @@ fn a_stop_ends_the_whole_group_whatever_it_does_with_term() {
     assert!(!all.iter().any(|pid| is_alive(*pid)), "nothing is left");
     assert_eq!((outcome.signal, outcome.left), (Some(15), vec![]));
     assert_eq!(state(&overseer, "family"), State::Interrupted);
+}
+
+#[test]
+fn a_chain_that_forks_and_exits_is_over_when_its_program_is() {
+    let (overseer, _) = overseer();
+    let dir = Dir::new();
+    // Each lives for less than a scan takes, and leaves a mark.
+    let chain = "use POSIX; $f = shift; open F, '>>', $f; while (-e $f) { syswrite F, 'x'; fork and POSIX::_exit(0) }";
+    for n in 0..10 {
+        let file = dir.path(&n.to_string());
+        std::fs::write(&file, "").unwrap();
+        let program = Program::new("perl").args(["-e", chain, file.to_str().unwrap()]);
+        overseer.add(n.to_string(), program.restart(Restart::Never)).unwrap();
+        wait(overseer.supervise(n.to_string())).unwrap();
+        let links = || std::fs::metadata(&file).unwrap().len();
+        let (links_before, since) = (links(), Instant::now());
+        while since.elapsed() < Duration::from_millis(50) {
+            assert_eq!(links(), links_before, "it goes on");
+        }
+    }
+}
+
+#[test]
+fn a_leader_that_has_joined_another_group_is_stopped_as_well() {
+    let (overseer, _) = overseer();
+    let script = "setpgrp(0, getpgrp(getppid())) or die; $| = 1; print qq(up\n); sleep 1000";
+    overseer.add("one", Program::new("perl").args(["-e", script])).unwrap();
+    for how in [|overseer: &Overseer| overseer.stop("one"), |overseer: &Overseer| overseer.kill("one")] {
+        let lines = overseer.watch_logs();
+        overseer.start("one").unwrap();
+        assert!(wait(lines.into_future()).0.unwrap().text == b"up");
+        let pid = overseer.status("one").unwrap().pid.unwrap();
+        assert!(wait(how(&overseer)).unwrap().signal.is_some() && !is_alive(pid));
+    }
 }
 
 #[test]
@@ -164,6 +204,24 @@ fn a_program_is_ready_when_its_probe_says_so() {
     until("it is ready", || overseer.status("exec").unwrap().ready);
     wait(overseer.kill_all());
     assert!(overseer.list().iter().all(|status| !status.ready && status.pid.is_none()));
+}
+
+#[test]
+fn a_line_says_that_it_is_ready_wherever_it_is_cut() {
+    let (overseer, _) = overseer();
+    let dir = Dir::new();
+    // The first piece ends within the text. The rest comes when that piece has been seen.
+    let script = format!(
+        "printf '%060dready ' 0; while ! [ -e {} ]; do sleep 0.01; done; printf 'now\\n'; exec sleep 1000",
+        dir.path("go").display()
+    );
+    overseer.add("one", sh(&script).max_line(64).ready(Probe::log("ready now"))).unwrap();
+    let lines = overseer.watch_logs();
+    overseer.start("one").unwrap();
+    assert!(wait(lines.into_future()).0.unwrap().text.ends_with(b"0read"));
+    std::fs::write(dir.path("go"), "").unwrap();
+    until("it is ready", || overseer.status("one").unwrap().ready);
+    wait(overseer.kill("one")).unwrap();
 }
 
 #[test]
@@ -338,15 +396,21 @@ fn streams_that_name_one_file_share_it_and_lines_stay_whole() {
     let dir = Dir::new();
     std::fs::write(dir.path("one"), "").unwrap();
     symlink(dir.path("one"), dir.path("two")).unwrap();
-    let script = "i=0; while [ $i -lt 2000 ]; do echo aaaaaaaaaaaaaaaaaaaaaaaaa; echo bbbbbbbbbbbbbbbbbbbbbbbbb >&2; i=$((i+1)); done";
+    let script = format!(
+        "i=0; while [ $i -lt 2000 ]; do echo aaaaaaaaaaaaaaaaaaaaaaaaa; echo bbbbbbbbbbbbbbbbbbbbbbbbb >&2; i=$((i+1)); done
+         while ! [ -e {} ]; do sleep 0.01; done",
+        dir.path("go").display()
+    );
     let program = |out: &str, err: &str| {
-        sh(script)
+        sh(&script)
             .stdout(Output::File(dir.path(out)).rotate(50_000, 20))
             .stderr(Output::File(dir.path(err)).rotate(50_000, 20))
     };
     overseer.add("one", program("one", "two")).unwrap();
     overseer.add("two", program("two", "one")).unwrap();
-    wait(overseer.supervise_all().signals(false));
+    for id in ["one", "two"] {
+        overseer.start(id).unwrap();
+    }
     let all = || -> String {
         (1..20)
             .map(|n| dir.read(&format!("one.{n}")))
@@ -355,6 +419,9 @@ fn streams_that_name_one_file_share_it_and_lines_stay_whole() {
             .collect()
     };
     until("all lines are there", || all().lines().count() >= 8000);
+    let open = ["one", "two"].map(|name| times_open(&dir.path(name)));
+    assert_eq!(open, [1, 0], "all four have it open once, by its own name or that of the link");
+    std::fs::write(dir.path("go"), "").unwrap();
     let text = all();
     assert_eq!(text.lines().count(), 8000);
     assert!(text.lines().all(|line| line.len() == 25 && line.bytes().all(|byte| byte == line.as_bytes()[0])));
@@ -391,6 +458,138 @@ fn a_file_that_was_cut_by_others_gets_no_nul_bytes_and_one_that_is_missing_comes
     std::fs::create_dir(dir.path("folder")).unwrap();
     std::fs::write(&go, "").unwrap();
     until("both are there", || dir.read("cut") == "after\n" && dir.read("folder/late") == "after\n");
+}
+
+#[test]
+fn those_that_wait_for_one_missing_file_share_it_when_it_comes() {
+    let (overseer, _) = overseer();
+    let dir = Dir::new();
+    let file = dir.path("folder/late");
+    for id in ["one", "two"] {
+        let program = sh("while :; do echo x; sleep 0.01; done").stdout(Output::File(file.clone()));
+        overseer.add(id, program.grace(Duration::from_millis(100))).unwrap();
+        overseer.start(id).unwrap();
+        until("it has lost a line", || overseer.status(id).unwrap().lines_dropped > 0);
+    }
+    std::fs::create_dir(dir.path("folder")).unwrap();
+    let lost = || ["one", "two"].map(|id| overseer.status(id).unwrap().lines_dropped);
+    until("lines come", || !dir.read("folder/late").is_empty());
+    let (before, length) = (lost(), dir.read("folder/late").len());
+    until("more lines come", || dir.read("folder/late").len() > length + 100);
+    assert_eq!((lost(), times_open(&file)), (before, 1));
+    wait(overseer.stop_all());
+}
+
+#[test]
+fn those_that_open_one_file_at_different_times_share_it() {
+    let (overseer, _) = overseer();
+    let dir = Dir::new();
+    let script = |id: &str| {
+        format!("i=0; while ! [ -e {} ]; do i=$((i+1)); echo {id} $i; sleep 0.002; done", dir.path("stop").display())
+    };
+    let file = dir.path("log");
+    let add = |id: &str| {
+        overseer.add(id, sh(&script(id)).stdout(Output::File(file.clone()))).unwrap();
+        overseer.start(id).unwrap();
+    };
+    add("one");
+    until("it writes", || dir.read("log").contains("one 9\n"));
+    std::fs::rename(&file, dir.path("log.1")).unwrap();
+    add("two");
+    until("it has a new file", || dir.read("log").contains("two 9\n"));
+    assert!(!dir.read("log").contains("one"));
+    overseer.reopen_logs();
+    until("both write to it", || dir.read("log").contains("one "));
+    assert_eq!((times_open(&file), times_open(&dir.path("log.1"))), (1, 0));
+    // Again, by the one that hands over to the other.
+    std::fs::rename(&file, dir.path("log.2")).unwrap();
+    overseer.reopen_logs();
+    until("both write to the next one", || dir.read("log").contains("one ") && dir.read("log").contains("two "));
+    std::fs::write(dir.path("stop"), "").unwrap();
+    until("both have ended", || overseer.last_outcome("one").is_some() && overseer.last_outcome("two").is_some());
+    let all = || ["log.1", "log.2", "log"].map(|name| dir.read(name)).concat();
+    for id in ["one", "two"] {
+        let last = overseer.last_lines(id, 1).unwrap().remove(0);
+        until("its last line is there", || all().lines().any(|line| line == last));
+        let count = last.split(' ').nth(1).unwrap().parse::<usize>().unwrap();
+        assert_eq!(all().lines().filter(|line| line.starts_with(id)).count(), count, "no line of {id} is lost");
+    }
+}
+
+#[test]
+fn a_file_whose_folder_is_gone_when_it_is_opened_anew_loses_lines_that_are_counted_until_it_is_back() {
+    let (overseer, _) = overseer();
+    let dir = Dir::new();
+    std::fs::create_dir(dir.path("logs")).unwrap();
+    let script =
+        format!("i=0; while ! [ -e {} ]; do i=$((i+1)); echo $i; sleep 0.002; done", dir.path("stop").display());
+    for (id, output) in [
+        ("plain", Output::File(dir.path("logs/plain"))),
+        ("rotated", Output::File(dir.path("logs/rotated")).rotate(100, 1000)),
+    ] {
+        overseer.add(id, sh(&script).stdout(output)).unwrap();
+        overseer.start(id).unwrap();
+        until("it writes", || dir.read(&format!("logs/{id}")).lines().count() > 3);
+    }
+    let lost = |id: &str| overseer.status(id).unwrap().lines_dropped;
+    std::fs::remove_dir_all(dir.path("logs")).unwrap();
+    overseer.reopen_logs();
+    until("they are counted", || lost("plain") > 3 && lost("rotated") > 3);
+    std::fs::create_dir(dir.path("logs")).unwrap();
+    for id in ["plain", "rotated"] {
+        until("it goes on", || dir.read(&format!("logs/{id}")).lines().count() > 3);
+    }
+    std::fs::write(dir.path("stop"), "").unwrap();
+}
+
+#[test]
+fn what_is_rotated_is_the_file_and_not_a_link_to_it() {
+    let (overseer, _) = overseer();
+    let dir = Dir::new();
+    std::fs::write(dir.path("real"), "").unwrap();
+    symlink(dir.path("real"), dir.path("link")).unwrap();
+    let output = Output::File(dir.path("link")).rotate(1000, 100);
+    overseer.add("one", sh("seq 1000").stdout(output)).unwrap();
+    wait(overseer.supervise("one")).unwrap();
+    assert!(std::fs::symlink_metadata(dir.path("link")).unwrap().is_symlink());
+    assert!(!dir.path("link.1").exists() && dir.path("real.1").exists());
+    assert_eq!(dir.read("link"), dir.read("real"));
+}
+
+#[test]
+fn a_fifo_that_nobody_reads_is_waited_for_once() {
+    let (overseer, _) = overseer();
+    let dir = Dir::new();
+    let fifo = dir.path("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    overseer.add("one", sh("echo a; exit 1").stdout(Output::File(fifo.clone())).backoff(quick())).unwrap();
+    // As the kernel calls the place where a thread waits for the other end of a FIFO.
+    let waiting = || {
+        let threads = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+        let places = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("wchan")).ok());
+        places.filter(|place| place == "wait_for_partner").count()
+    };
+    overseer.start("one").unwrap();
+    until("it has run thrice", || overseer.status("one").unwrap().restarts >= 3);
+    assert_eq!(waiting(), 1);
+    let mut read = [0; 2];
+    std::io::Read::read_exact(&mut std::fs::File::open(&fifo).unwrap(), &mut read).unwrap();
+    assert_eq!(&read, b"a\n", "whoever reads it at last gets what is printed");
+    wait(overseer.stop("one")).unwrap();
+}
+
+#[test]
+fn a_stray_that_fills_the_pipe_on_and_on_is_not_read_for_ever() {
+    let (overseer, _) = overseer();
+    let dir = Dir::new();
+    let script = format!(
+        "setsid sh -c 'echo $$ > {0}; exec yes' & while ! [ -s {0} ]; do sleep 0.01; done; exit 0",
+        dir.path("pids").display()
+    );
+    overseer.add("one", sh(&script)).unwrap();
+    wait(overseer.supervise("one")).unwrap();
+    let stray = pids(&dir, "pids", 1)[0];
+    until("nobody has its pipe open any more, which ends it", || !is_alive(stray));
 }
 
 #[test]
@@ -512,6 +711,46 @@ fn dropping_a_supervision_stops_the_program_and_a_wait_dropped_changes_nothing()
     until("it runs", || state(&overseer, "one") == State::Running);
     drop(overseer.stop("one"));
     until("it has ended", || list.is_empty());
+}
+
+#[test]
+fn what_is_left_of_an_old_supervision_stops_no_later_one() {
+    let (overseer, _) = overseer();
+    overseer.add("one", sh("exec sleep 1000").restart(Restart::Never)).unwrap();
+    let mut old = Box::pin(overseer.supervise("one"));
+    let mut old_all = Box::pin(overseer.supervise_all().signals(false));
+    assert!((&mut old).now_or_never().is_none() && (&mut old_all).now_or_never().is_none());
+    until("it runs", || state(&overseer, "one") == State::Running);
+    wait(overseer.stop("one")).unwrap();
+    // Both have their answer, and nobody has looked at it: what is added now is not supervised any more.
+    until("all is told", || {
+        overseer.add("new", sh("exit 0")).unwrap();
+        let is_told = state(&overseer, "new") == State::Initial;
+        wait(overseer.stop("new")).unwrap();
+        overseer.remove("new").unwrap();
+        is_told
+    });
+    overseer.start("one").unwrap();
+    until("it runs", || state(&overseer, "one") == State::Running);
+    drop((old, old_all));
+    assert_eq!(state(&overseer, "one"), State::Running, "a stop would show at once");
+    wait(overseer.kill("one")).unwrap();
+}
+
+#[test]
+fn a_restart_during_a_stop_is_answered_by_the_new_run() {
+    let (overseer, _) = overseer();
+    let dir = Dir::new();
+    let script = format!("trap '' TERM; echo up >> {}; while :; do sleep 0.01; done", dir.path("up").display());
+    overseer.add("one", sh(&script).grace(Duration::from_millis(200))).unwrap();
+    overseer.start("one").unwrap();
+    until("it is deaf", || dir.read("up") == "up\n");
+    let stopped = overseer.stop("one");
+    assert_eq!(state(&overseer, "one"), State::Stopping);
+    let status = wait(overseer.restart("one")).unwrap();
+    assert_eq!((status.state, status.generation, status.ready), (State::Running, 2, true));
+    assert_eq!(wait(stopped).unwrap().signal, Some(9), "the stop has its own answer");
+    wait(overseer.kill("one")).unwrap();
 }
 
 #[test]

@@ -7,12 +7,41 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use clap_complete::Shell;
 
+const MORE: &str = "\
+Procfile:
+  Lines of 'name: command', each run by 'sh -c' in the directory of the file.
+  Other lines are ignored. A file .env beside it sets variables. Each program
+  gets PORT (100 more for each further program, 1 more for each further
+  instance) and PS (web.1).
+
+Output:
+  Lines of the programs go to standard output and standard error, with the name
+  of the program. Into a file nothing is lost, and a slow disk slows the
+  programs down. A terminal or pipe that is not read never does: then the oldest
+  lines beyond 4 MiB are lost, and that is said.
+
+At the list (--listen):
+  kill <id> [message], restart <id>, stop <id>, start [id], signal <id> <name>,
+  logs [-f] <id> [n], help. When an operator has stopped the last program,
+  overseer waits for a start, or for a signal.
+
+Signals:
+  INT, TERM, QUIT and HUP (unless it was ignored, as by nohup) stop all; a
+  second one kills what is left.
+
+Exit code:
+  Of one command its own; 128 + n for a signal, 127 if it was not found, 126 if
+  it cannot be run. Of several 1 if one has failed for good or could not be
+  killed, else 0. 2 for a mistake in the arguments.";
+
 /// Runs a command, or what a Procfile lists, and starts it again when it fails.
 ///
 /// Nothing is left behind when it ends: each program is stopped with its whole process group (TERM, then KILL after the
 /// grace), also when overseer itself is killed. SIGINT and SIGTERM stop all; a second one kills what is left.
+///
+/// `overseer [OPTIONS] -- COMMAND ARGS..` runs one command, `overseer [OPTIONS]` the programs of a Procfile.
 #[derive(Debug, Parser)]
-#[command(name = "overseer", version, max_term_width = 80)]
+#[command(name = "overseer", version, max_term_width = 80, after_long_help = MORE)]
 pub(crate) struct Args {
     /// The Procfile: lines of `name: command`.
     #[arg(short = 'f', long, value_name = "FILE", default_value = "Procfile", conflicts_with = "command")]
@@ -63,7 +92,7 @@ pub(crate) struct Args {
     pub(crate) man: bool,
 
     /// One command to run, in place of a Procfile.
-    #[arg(last = true, value_name = "COMMAND")]
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
 }
 

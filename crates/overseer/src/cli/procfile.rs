@@ -99,8 +99,8 @@ fn environment(file: &Path) -> Result<BTreeMap<String, String>, String> {
     }
 }
 
-/// Lines of `NAME=value`, with or without `export`; others are passed over. A value may stand in quotes, and is taken
-/// as it is in single ones. `${X}` is a variable of the file, or of the environment. A comment begins with ` #`.
+/// Lines of `NAME=value`, with or without `export`; others are passed over. A value may stand in quotes. In single ones
+/// it is taken as it is; in double ones `\n` is a new line, and a backslash before anything else goes. `${X}` is a variable of the file, or of the environment. A comment begins with ` #`.
 fn variables(text: &str) -> BTreeMap<String, String> {
     let mut known = BTreeMap::new();
     for line in text.lines() {
@@ -113,16 +113,38 @@ fn variables(text: &str) -> BTreeMap<String, String> {
         if !is_name {
             continue;
         }
-        let quoted =
-            |quote: char| value.strip_prefix(quote).and_then(|rest| rest.split_once(quote)).map(|(inner, _)| inner);
-        let value = match (quoted('\''), quoted('"')) {
+        let single = value.strip_prefix('\'').and_then(|rest| rest.split_once('\'')).map(|(inner, _)| inner);
+        let double = value.strip_prefix('"').and_then(|rest| unquote(rest, &known));
+        let value = match (single, double) {
             (Some(inner), _) => inner.to_string(),
-            (None, Some(inner)) => expand(inner, &known),
+            (None, Some(inner)) => inner,
             (None, None) => expand(value.split(" #").next().unwrap_or_default().trim_end(), &known),
         };
         known.insert(name.to_string(), value);
     }
     known
+}
+
+/// What stands before the closing double quote. `None` if there is none.
+fn unquote(text: &str, known: &BTreeMap<String, String>) -> Option<String> {
+    let mut value = String::new();
+    let mut plain = String::new();
+    let mut chars = text.chars();
+    loop {
+        match chars.next()? {
+            '"' => return Some(value + &expand(&plain, known)),
+            '\\' => {
+                value += &expand(&std::mem::take(&mut plain), known);
+                value.push(match chars.next()? {
+                    'n' => '\n',
+                    'r' => '\r',
+                    't' => '\t',
+                    other => other,
+                });
+            }
+            other => plain.push(other),
+        }
+    }
 }
 
 fn expand(value: &str, known: &BTreeMap<String, String>) -> String {
@@ -156,7 +178,7 @@ mod tests {
 
     #[test]
     fn an_env_file_is_read_as_people_write_it() {
-        let text = "# no\nA=hello world\nexport B=\"x ${A}\" # why\nC='${A} # x'\nD={\"x\": 1}\nE=it's\njunk line\nF: yaml\nG=a$b#c # d\nH=\n";
+        let text = "# no\nA=hello world\nexport B=\"x ${A}\" # why\nC='${A} # x'\nD={\"x\": 1}\nE=it's\njunk line\nF: yaml\nG=a$b#c # d\nH=\nI=\"say \\\"hi\\\" to ${A}\\n\\${A}\" # x\nJ=\"open\n";
         let expected = [
             ("A", "hello world"),
             ("B", "x hello world"),
@@ -165,6 +187,8 @@ mod tests {
             ("E", "it's"),
             ("G", "a$b#c"),
             ("H", ""),
+            ("I", "say \"hi\" to hello world\n${A}"),
+            ("J", "\"open"),
         ];
         let expected = expected.map(|(name, value)| (name.to_string(), value.to_string()));
         assert_eq!(variables(text), expected.into());

@@ -125,7 +125,7 @@ impl System {
                     let process = self.processes.remove(&id).expect("a group to release");
                     assert!(process.exited && process.left == 0 && process.generation == generation);
                 }
-                Action::Publish(state) => self.states.entry((id, generation)).or_default().push(state),
+                Action::Publish(change) => self.states.entry((id, generation)).or_default().push(change.state),
                 Action::Stuck(_) => panic!("{id} can be killed"),
                 Action::Begin | Action::AskReady | Action::AskHealth | Action::Settled | Action::End(..) => {}
             }

@@ -1,10 +1,12 @@
 //! A supervisor that ends as it is told, for the tests.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use pm_overseer::{Backoff, Overseer, Program};
+use futures_util::StreamExt;
+use pm_overseer::{Backoff, Overseer, Program, Restart, State};
 
 fn sh(script: &str) -> Program {
     Program::new("sh").args(["-c", script])
@@ -19,6 +21,8 @@ async fn main() {
         "orphans" => orphans(&file).await,
         "look" => look(&file).await,
         "few" => few_descriptors(&file).await,
+        "blind" => blind(&file).await,
+        "starts" => starts().await,
         _ => end(&how, &file).await,
     }
 }
@@ -54,8 +58,23 @@ async fn end(how: &str, file: &str) {
         let program = sh(&script).die_with_parent(how != "unguarded").grace(grace).backoff(quick);
         overseer.add(id, program).expect("it is added");
     }
+    if how == "busy" {
+        let at_once = Backoff { base: Duration::ZERO, ..Backoff::default() };
+        for n in 0..20 {
+            let program = Program::new("true").restart(Restart::Always).backoff(at_once).die_with_parent(true);
+            overseer.add(format!("n{n}"), program).expect("it is added");
+        }
+    }
     if matches!(how, "all" | "slow" | "handler") {
-        overseer.supervise_all().await;
+        let mut stopping = overseer.watch_state().filter(|change| ready(change.state == State::Stopping)).boxed();
+        let add_late = async {
+            stopping.next().await;
+            overseer.add("late", sh("exec sleep 1000")).expect("it is added");
+            overseer.status("late").expect("a status").state
+        };
+        // The second one does nothing, and takes nothing from the first.
+        let ((), (), late) = tokio::join!(overseer.supervise_all(), overseer.supervise_all(), add_late);
+        assert_eq!(late, State::Initial, "what is added after the signal is not started");
         std::fs::write(format!("{file}.alive"), "alive").expect("it is written");
         while heard.load(Ordering::SeqCst) < 2 {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -111,4 +130,62 @@ async fn few_descriptors(file: &str) {
     drop(open);
     let with = overseer.supervise("one").await.expect("it ends");
     std::fs::write(file, format!("{without}; {with}")).expect("it is written");
+}
+
+/// No descriptor is left to look with when a leader exits, and leaves something behind.
+async fn blind(file: &str) {
+    let overseer = Overseer::with_list(&pm::ProcList::new());
+    // Its number is told when it is deaf.
+    let script = format!(
+        "trap 'exit 0' USR1; (trap '' USR1 TERM; echo > {file}.deaf; exec sleep 1000) & stray=$!
+         while ! [ -e {file}.deaf ]; do sleep 0.01; done; echo $stray > {file}; wait"
+    );
+    let program = sh(&script).restart(Restart::Never).grace(Duration::from_secs(1));
+    overseer.add("one", program).expect("it is added");
+    overseer.start("one").expect("it starts");
+    let state = || overseer.status("one").expect("a status").state;
+    let pause = || tokio::time::sleep(Duration::from_millis(5));
+    while std::fs::read_to_string(file).unwrap_or_default().is_empty() {
+        pause().await;
+    }
+    let mut open = Vec::new();
+    let mut take_all = || {
+        while let Ok(null) = std::fs::File::open("/dev/null") {
+            open.push(null);
+        }
+    };
+    take_all();
+    overseer.signal("one", pm_overseer::Signal::USR1).expect("it is sent");
+    while state() == State::Running {
+        pause().await;
+    }
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_millis(700) {
+        // Whoever gives one back, as the pidfd, gives it to us.
+        take_all();
+        assert_eq!(state(), State::Stopping);
+        pause().await;
+    }
+    drop(open);
+    while state() == State::Stopping {
+        pause().await;
+    }
+    let stray = std::fs::read_to_string(file).expect("its number");
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", stray.trim())).unwrap_or_default();
+    let is_gone = stat.is_empty() || stat.contains(") Z ");
+    let what = if is_gone { "is gone" } else { "lives" };
+    std::fs::write(format!("{file}.end"), format!("stopping while blind, then {}: the stray {what}", state()))
+        .expect("it is written");
+}
+
+/// Many programs, one after the other.
+async fn starts() {
+    let overseer = Overseer::with_list(&pm::ProcList::new());
+    let word = format!("1000.{}", std::process::id());
+    for n in 0..200 {
+        let id = format!("n{n}");
+        overseer.add(&id, Program::new("sleep").args([&word]).die_with_parent(true)).expect("it is added");
+        overseer.start(&id).expect("it starts");
+    }
+    std::future::pending().await
 }
