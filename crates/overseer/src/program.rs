@@ -220,8 +220,8 @@ impl Program {
     }
 
     /// Whether the children are killed when this program is gone without a chance to stop them: `kill -9`, an abort, an
-    /// exit. A small `sh` waits for that. Off unless set. Between the start of a child and the moment in which that
-    /// shell has heard of it, some microseconds later, it knows nothing of it.
+    /// exit. A small `sh` waits for that. Off unless set. One that is being started in that moment is killed too, if it
+    /// has an output that goes through a pipe.
     pub fn die_with_parent(self, yes: bool) -> Self {
         Program { die_with_parent: yes, ..self }
     }
