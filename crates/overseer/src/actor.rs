@@ -40,7 +40,8 @@ pub(crate) enum Event {
 #[derive(Debug, Clone)]
 pub(crate) enum Of {
     Started {
-        pid: u32,
+        /// `None` if it has no process.
+        pid: Option<u32>,
         at: SystemTime,
     },
     NotStarted(String),
@@ -52,6 +53,8 @@ pub(crate) enum Of {
     Gone,
     Ready,
     Unwell(String),
+    /// What is to be done before the start is done.
+    Prepared,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +70,10 @@ pub(crate) enum Exit {
 pub(crate) enum Action {
     /// A supervision begins.
     Begin,
+    /// Do what is to be done before the start, and tell.
+    Prepare,
+    /// Do that no more.
+    Desist,
     Spawn,
     /// To the whole group.
     Signal(Signal),
@@ -116,6 +123,8 @@ pub(crate) struct Actor {
     restarts: u32,
     /// An operator wants it to run again, whatever its policy says.
     again: bool,
+    /// It has run, and does so again when its parent has become ready anew.
+    is_spent: bool,
     /// It is to be supervised again when this supervision has ended.
     begin_again: bool,
     /// KILL at once.
@@ -135,6 +144,7 @@ enum Goal {
 enum Phase {
     Idle,
     Waiting { until: Instant, why: Wait },
+    Preparing,
     Starting { tell_at: Option<Instant> },
     Running { since: Instant, ready_by: Option<Instant> },
     Stopping { since: Instant, why: Why, step: Step },
@@ -203,6 +213,7 @@ impl Actor {
             failures: 0,
             restarts: 0,
             again: false,
+            is_spent: false,
             begin_again: false,
             is_harsh: false,
             is_stuck: false,
@@ -243,6 +254,7 @@ impl Actor {
             Phase::Waiting { until, .. } => {
                 *until = now;
                 self.failures = 0;
+                self.is_spent = false;
                 self.proceed(now);
             }
             Phase::Running { .. } => {
@@ -250,7 +262,7 @@ impl Actor {
                 self.stop_run(Why::Asked, now);
             }
             Phase::Stopping { .. } => self.again = true,
-            Phase::Starting { .. } | Phase::Idle => {}
+            Phase::Preparing | Phase::Starting { .. } | Phase::Idle => {}
         }
     }
 
@@ -261,7 +273,10 @@ impl Actor {
         }
         self.goal = Goal::Down(reason);
         match &mut self.phase {
-            Phase::Waiting { .. } => {
+            Phase::Waiting { .. } | Phase::Preparing => {
+                if let Phase::Preparing = self.phase {
+                    self.act(Action::Desist);
+                }
                 self.run.exit = None;
                 self.run.error = None;
                 self.publish(State::Initial, now);
@@ -292,8 +307,13 @@ impl Actor {
 
     fn parent_is(&mut self, is_up: bool, now: Instant) {
         self.parent = Some(is_up);
+        self.is_spent &= is_up;
         match &mut self.phase {
             Phase::Running { .. } if !is_up => self.stop_run(Why::Parent, now),
+            Phase::Preparing if !is_up => {
+                self.act(Action::Desist);
+                self.phase = Phase::Waiting { until: now, why: Wait::Parent };
+            }
             // Its parent waits for it, but not for ever.
             Phase::Starting { tell_at: at @ None } if !is_up => *at = Some(now + self.policy.grace + UNKILLABLE),
             _ => {}
@@ -348,7 +368,7 @@ impl Actor {
     fn hear(&mut self, of: Of, now: Instant) {
         match (of, &mut self.phase) {
             (Of::Started { pid, at }, Phase::Starting { .. }) => {
-                self.run.pid = Some(pid);
+                self.run.pid = pid;
                 self.run.started = Some(at);
                 self.is_stuck = false;
                 self.running(now);
@@ -360,6 +380,7 @@ impl Actor {
                 self.act(Action::Settled);
                 self.next(Why::Failed, Duration::ZERO, now);
             }
+            (Of::Prepared, Phase::Preparing) => self.spawn(now),
             (Of::Ready, Phase::Running { ready_by, .. }) if !self.run.is_ready => {
                 *ready_by = None;
                 self.run.is_ready = true;
@@ -428,7 +449,7 @@ impl Actor {
     /// Starts it, if there is nothing to wait for any more.
     fn proceed(&mut self, now: Instant) {
         let Phase::Waiting { until, why } = &mut self.phase else { return };
-        if self.parent == Some(false) {
+        if self.parent == Some(false) || self.is_spent {
             *why = Wait::Parent;
             // Whoever waits for the run would wait for somebody else.
             self.act(Action::Settled);
@@ -436,15 +457,22 @@ impl Actor {
             *why = if self.restarts == 0 { Wait::Delay } else { Wait::Backoff };
         } else if self.has_below {
             *why = Wait::Below;
+        } else if self.policy.has_before {
+            self.phase = Phase::Preparing;
+            self.act(Action::Prepare);
         } else {
-            self.phase = Phase::Starting { tell_at: None };
-            self.run = Run::default();
-            self.publish(State::Starting, now);
-            return self.act(Action::Spawn);
+            return self.spawn(now);
         }
         if self.state != State::Waiting {
             self.publish(State::Waiting, now);
         }
+    }
+
+    fn spawn(&mut self, now: Instant) {
+        self.phase = Phase::Starting { tell_at: None };
+        self.run = Run::default();
+        self.publish(State::Starting, now);
+        self.act(Action::Spawn);
     }
 
     fn running(&mut self, now: Instant) {
@@ -514,7 +542,13 @@ impl Actor {
     fn next(&mut self, why: Why, ran: Duration, now: Instant) {
         let is_success = why == Why::Exited && self.has_good_code();
         let by_policy = match self.policy.restart {
-            Restart::Never => false,
+            // A wait for the parent, which has no place in backoff and retries.
+            Restart::WithParent if why == Why::Exited || why == Why::Failed => {
+                self.is_spent = self.parent == Some(true);
+                self.failures = 0;
+                true
+            }
+            Restart::Never | Restart::WithParent => false,
             Restart::OnFailure => !is_success,
             Restart::Always => true,
         };
@@ -533,8 +567,10 @@ impl Actor {
                 self.goal = Goal::Down(if by_policy { Reason::GaveUp } else { Reason::Finished });
                 return self.end(now);
             }
-            self.failures += 1;
-            delay = self.policy.backoff.delay(self.failures);
+            if !self.is_spent {
+                self.failures += 1;
+                delay = self.policy.backoff.delay(self.failures);
+            }
         }
         self.restarts += 1;
         self.generation += 1;
@@ -577,7 +613,8 @@ impl Actor {
 
     /// The first generation that will be a run later than now.
     pub(crate) fn next_run(&self) -> u64 {
-        self.generation + u64::from(!matches!(self.phase, Phase::Waiting { .. } | Phase::Starting { .. }))
+        self.generation
+            + u64::from(!matches!(self.phase, Phase::Waiting { .. } | Phase::Preparing | Phase::Starting { .. }))
     }
 
     pub(crate) fn state(&self) -> State {
@@ -612,7 +649,7 @@ impl Actor {
 
     /// It has no process, or none that can be ended.
     pub(crate) fn is_at_rest(&self) -> bool {
-        self.is_stuck || matches!(self.phase, Phase::Idle | Phase::Waiting { .. })
+        self.is_stuck || matches!(self.phase, Phase::Idle | Phase::Waiting { .. } | Phase::Preparing)
     }
 
     pub(crate) fn is_stuck_now(&self) -> bool {
@@ -643,11 +680,15 @@ impl Actor {
     pub(crate) fn describe(&self, parent: Option<&str>) -> String {
         match &self.phase {
             Phase::Waiting { why, .. } => match why {
+                Wait::Parent if self.is_spent => {
+                    format!("done, until {} is ready again", parent.unwrap_or("its parent"))
+                }
                 Wait::Parent => format!("waiting for {}", parent.unwrap_or("its parent")),
                 Wait::Backoff => "waiting (backoff)".to_string(),
                 Wait::Delay => "waiting (start delay)".to_string(),
                 Wait::Below => "waiting for what depends on it".to_string(),
             },
+            Phase::Preparing => "waiting (preparing)".to_string(),
             Phase::Stopping { .. } if self.is_stuck => {
                 let left: Vec<String> = self.run.left.iter().map(ToString::to_string).collect();
                 format!("cannot be killed: {}", left.join(", "))

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use crate::actor::{Action, Change, Event, Of};
 use crate::hub::hub;
@@ -36,6 +37,8 @@ struct Driver {
 struct Live {
     row: Option<Row>,
     run: Option<Run>,
+    /// What is done before the start.
+    preparing: Option<JoinHandle<()>>,
     dropped: u64,
 }
 
@@ -81,6 +84,12 @@ impl Driver {
     fn perform(&mut self, id: &Id, generation: u64, action: Action) {
         match action {
             Action::Begin => self.begin(id),
+            Action::Prepare => self.prepare(id, generation),
+            Action::Desist => {
+                if let Some(preparing) = self.live.get_mut(id).and_then(|live| live.preparing.take()) {
+                    preparing.abort();
+                }
+            }
             Action::Spawn => self.spawn(id, generation),
             Action::Publish(Change { state, pid, exit_code, signal, error, reason, next_start }) => {
                 if let Some(run) = self.run_of(id, generation)
@@ -167,8 +176,24 @@ impl Driver {
         }
     }
 
+    fn prepare(&mut self, id: &Id, generation: u64) {
+        let Some(before) = self.program(id).and_then(|(program, _)| program.before.clone()) else { return };
+        let (shared, of) = (Arc::clone(&self.shared), Arc::clone(id));
+        let preparing = hub().runtime.spawn(async move {
+            (before.0)().await;
+            shared.step(&of, Event::Run(generation, Of::Prepared));
+        });
+        self.live.entry(Arc::clone(id)).or_default().preparing = Some(preparing);
+    }
+
     fn spawn(&mut self, id: &Id, generation: u64) {
         let Some((program, logs)) = self.program(id) else { return };
+        if program.is_nothing {
+            let (shared, of) = (Arc::clone(&self.shared), Arc::clone(id));
+            let tell = Arc::new(move |told| shared.step(&of, Event::Run(generation, told)));
+            self.live.entry(Arc::clone(id)).or_default().run = Some(Run::of_nothing(generation, &program, tell));
+            return self.shared.step(id, Event::Run(generation, Of::Started { pid: None, at: SystemTime::now() }));
+        }
         let (answer, started) = oneshot::channel();
         hub().ask(Request::Start { program: Arc::clone(&program), answer });
         let (shared, runs, id) = (Arc::clone(&self.shared), Arc::clone(&self.started), Arc::clone(id));
@@ -181,7 +206,7 @@ impl Driver {
                     let tell = Arc::new(move |told| shared_too.step(&of, Event::Run(generation, told)));
                     let run = Run::new(child, generation, &program, &logs, Arc::clone(&shared.logs), tell);
                     runs.lock().unwrap_or_else(PoisonError::into_inner).push((Arc::clone(&id), run));
-                    shared.step(&id, Event::Run(generation, Of::Started { pid, at }));
+                    shared.step(&id, Event::Run(generation, Of::Started { pid: Some(pid), at }));
                 }
                 Err(error) => shared.step(&id, Event::Run(generation, Of::NotStarted(error))),
             }

@@ -1,5 +1,8 @@
 //! Probe: how one finds out whether a program is ready, and whether it is well.
 
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A question that is asked of a running program: is it ready, or still well?
@@ -19,7 +22,7 @@ use std::time::Duration;
 ///     .health(Probe::exec("redis-cli", ["ping"]).period(Duration::from_secs(5)));
 /// # drop(redis);
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Probe {
     pub(crate) check: Check,
     pub(crate) period: Duration,
@@ -27,12 +30,25 @@ pub struct Probe {
     pub(crate) failures: u32,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) enum Check {
     Tcp(String),
     Http(String),
     Exec(String, Vec<String>),
     Log(String),
+    Own(Ask),
+}
+
+/// A question of the program's own.
+#[derive(Clone)]
+pub(crate) struct Ask(pub(crate) Arc<dyn Fn() -> Answer + Send + Sync>);
+
+type Answer = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+impl fmt::Debug for Ask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a question of the program's own")
+    }
 }
 
 impl Probe {
@@ -59,6 +75,21 @@ impl Probe {
     /// It has printed a line that contains this text, on either of its outputs, which must be piped. Only to be ready.
     pub fn log(text: impl Into<String>) -> Self {
         Probe::new(Check::Log(text.into()))
+    }
+
+    /// This future is an answer, or says what is wrong. It runs on the thread of the actors, which nothing may block: what
+    /// blocks belongs on a thread of its own. Dropping it, when its time is over or the program ends, must do no harm.
+    ///
+    /// ```
+    /// let is_up = || async { std::fs::exists("/run/web.ready").ok().filter(|yes| *yes).map(drop).ok_or("no file".into()) };
+    /// let probe = pm_overseer::Probe::by(is_up);
+    /// # drop(probe);
+    /// ```
+    pub fn by<F>(ask: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        Probe::new(Check::Own(Ask(Arc::new(move || Box::pin(ask())))))
     }
 
     /// How long after the end of one probe the next begins: 1 s unless set, 10 ms at least. A program that is to become

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use http_body_util::Empty;
 use hyper::body::Bytes;
 use hyper::{Request, header};
 use hyper_util::rt::TokioIo;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Mutex, Notify, oneshot};
 use tokio::time::{sleep, timeout};
 
 use crate::actor::Exit;
@@ -29,11 +31,21 @@ pub(crate) async fn until_ready(probe: &Probe, program: &Program, line: &Notify)
     }
 }
 
-/// Returns when it is unwell, and why.
-pub(crate) async fn until_unwell(probe: &Probe, program: &Program) -> String {
+/// Returns when one of its probes says that it is unwell, and why. They are asked one at a time.
+pub(crate) async fn until_unwell(program: &Program) -> String {
+    let turn = Mutex::new(());
+    let all: FuturesUnordered<_> = program.health.iter().map(|probe| until_unwell_by(probe, program, &turn)).collect();
+    match all.into_future().await {
+        (Some(why), _) => why,
+        (None, _) => std::future::pending().await,
+    }
+}
+
+async fn until_unwell_by(probe: &Probe, program: &Program, turn: &Mutex<()>) -> String {
     let mut failures = 0;
     loop {
         sleep(probe.period).await;
+        let _turn = turn.lock().await;
         match ask(probe, program).await {
             Ok(()) => failures = 0,
             Err(why) => {
@@ -56,6 +68,7 @@ async fn ask(probe: &Probe, program: &Program) -> Result<(), String> {
             Check::Http(url) => get(url).await,
             Check::Exec(command, args) => run(command, args, program).await,
             Check::Log(_) => Ok(()),
+            Check::Own(ask) => (ask.0)().await,
         }
     };
     let late = |_| format!("the probe took longer than {}", humantime::format_duration(probe.timeout));

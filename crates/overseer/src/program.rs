@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Error;
@@ -41,7 +44,10 @@ pub struct Program {
     pub(crate) stderr: Output,
     pub(crate) max_line: usize,
     pub(crate) ready: Option<Probe>,
-    pub(crate) health: Option<Probe>,
+    pub(crate) health: Vec<Probe>,
+    pub(crate) before: Option<Before>,
+    /// There is no process.
+    pub(crate) is_nothing: bool,
     pub(crate) parent: Option<String>,
     pub(crate) die_with_parent: bool,
     pub(crate) policy: Policy,
@@ -65,6 +71,18 @@ pub(crate) struct Policy {
     pub(crate) success_codes: Vec<i32>,
     pub(crate) has_probe: bool,
     pub(crate) ready_within: Option<Duration>,
+    /// Something is done before each start.
+    pub(crate) has_before: bool,
+}
+
+/// What is done before each start.
+#[derive(Clone)]
+pub(crate) struct Before(pub(crate) Arc<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>);
+
+impl fmt::Debug for Before {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("something")
+    }
 }
 
 /// When a program that has ended is started again.
@@ -80,6 +98,8 @@ pub enum Restart {
     OnFailure,
     /// After a success as well.
     Always,
+    /// Not by itself, but again each time its parent has become ready: what is to be done once for each run of that.
+    WithParent,
 }
 
 /// How long a program waits before it is started again: `base` after the first run, then `factor` times as long each
@@ -118,6 +138,12 @@ impl Backoff {
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 impl Program {
+    /// No program: it has no process, is ready at once, or when its probe says so, and runs until it is stopped. To depend
+    /// on, with [`before`](Self::before) or a [probe](Self::ready).
+    pub fn nothing() -> Self {
+        Program { is_nothing: true, stdout: Output::Null, stderr: Output::Null, ..Program::new("") }
+    }
+
     /// The program at this path, or of this name on `PATH`. No shell comes between.
     pub fn new(command: impl Into<String>) -> Self {
         Program {
@@ -131,7 +157,9 @@ impl Program {
             stderr: Output::Ring,
             max_line: 16 << 10,
             ready: None,
-            health: None,
+            health: Vec::new(),
+            before: None,
+            is_nothing: false,
             parent: None,
             die_with_parent: false,
             policy: Policy {
@@ -144,6 +172,7 @@ impl Program {
                 success_codes: vec![0],
                 has_probe: false,
                 ready_within: None,
+                has_before: false,
             },
         }
     }
@@ -208,9 +237,21 @@ impl Program {
         self
     }
 
-    /// How it is known that it is well, once it is ready.
-    pub fn health(self, probe: Probe) -> Self {
-        Program { health: Some(probe), ..self }
+    /// How it is known that it is well, once it is ready. Of several, each has its own period, and one that fails is
+    /// enough; no two of one program are asked at the same time.
+    pub fn health(mut self, probe: Probe) -> Self {
+        self.health.push(probe);
+        self
+    }
+
+    /// What is done before each start: the program waits for this future. It runs on the thread of the actors, which
+    /// nothing may block. It is dropped when the program is stopped meanwhile, or its parent is no longer ready.
+    pub fn before<F>(mut self, each: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.policy.has_before = true;
+        Program { before: Some(Before(Arc::new(move || Box::pin(each())))), ..self }
     }
 
     /// It runs only while that program is ready, and is stopped before that one is. The parent must have been added
@@ -275,12 +316,12 @@ impl Program {
     }
 
     pub(crate) fn check(&self, id: &str) -> Result<(), Error> {
-        if self.command.trim().is_empty() {
+        if self.command.trim().is_empty() && !self.is_nothing {
             return Err(Error::EmptyProgram { id: id.to_string() });
         }
         let is_piped = self.stdout.is_piped() || self.stderr.is_piped();
-        let of = |probe: &Option<Probe>, health| probe.as_ref().and_then(|probe| probe.fault(health, is_piped));
-        match of(&self.ready, false).or_else(|| of(&self.health, true)) {
+        let of_health = || self.health.iter().find_map(|probe| probe.fault(true, is_piped));
+        match self.ready.as_ref().and_then(|probe| probe.fault(false, is_piped)).or_else(of_health) {
             Some(why) => Err(Error::InvalidProbe { id: id.to_string(), why }),
             None => Ok(()),
         }

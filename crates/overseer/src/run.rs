@@ -27,10 +27,11 @@ type Tell = Arc<dyn Fn(Of) + Send + Sync>;
 
 pub(crate) struct Run {
     generation: u64,
-    pid: u32,
+    /// `None` if it has no process.
+    pid: Option<u32>,
     tell: Tell,
     program: Arc<Program>,
-    exit: JoinHandle<()>,
+    exit: Option<JoinHandle<()>>,
     probe: Option<JoinHandle<()>>,
     /// A line of the log says that it is ready.
     line: Arc<Notify>,
@@ -76,7 +77,23 @@ impl Run {
             told(Of::Exited(pidfd::exit(pid, started.pidfd).await));
         });
         let program = Arc::clone(program);
+        let (pid, exit) = (Some(pid), Some(exit));
         Run { generation, pid, tell, program, exit, probe: None, line, outputs, is_watched: false }
+    }
+
+    /// A run without a process, which ends when it is told to.
+    pub(crate) fn of_nothing(generation: u64, program: &Arc<Program>, tell: Tell) -> Self {
+        Run {
+            generation,
+            pid: None,
+            tell,
+            program: Arc::clone(program),
+            exit: None,
+            probe: None,
+            line: Arc::new(Notify::new()),
+            outputs: Vec::new(),
+            is_watched: false,
+        }
     }
 
     pub(crate) fn is(&self, generation: u64) -> bool {
@@ -85,7 +102,13 @@ impl Run {
 
     /// To the whole group, and to a leader that has joined another one. The leader is not reaped, so both are ours.
     pub(crate) fn signal(&self, signal: Signal) {
-        if let Some(leader) = Pid::from_raw(self.pid.cast_signed()) {
+        let Some(pid) = self.pid else {
+            if matches!(signal, Signal::TERM | Signal::KILL) {
+                (self.tell)(Of::Exited(Exit::Code(0)));
+            }
+            return;
+        };
+        if let Some(leader) = Pid::from_raw(pid.cast_signed()) {
             let _ = kill_process_group(leader, signal.to_system());
             if getpgid(Some(leader)).is_ok_and(|group| group != leader) {
                 let _ = kill_process(leader, signal.to_system());
@@ -99,9 +122,10 @@ impl Run {
         self.probe_by(async move {
             if let Some(probe) = &program.ready {
                 // One that is dead is never ready, whatever answered in its place.
-                if pidfd::look(pid).is_none() {
+                let is_dead = || pid.is_some_and(|pid| pidfd::look(pid).is_some());
+                if !is_dead() {
                     probing::until_ready(probe, &program, &line).await;
-                    if pidfd::look(pid).is_none() {
+                    if !is_dead() {
                         tell(Of::Ready);
                     }
                 }
@@ -113,9 +137,7 @@ impl Run {
         let program = Arc::clone(&self.program);
         let tell = Arc::clone(&self.tell);
         self.probe_by(async move {
-            if let Some(probe) = &program.health {
-                tell(Of::Unwell(probing::until_unwell(probe, &program).await));
-            }
+            tell(Of::Unwell(probing::until_unwell(&program).await));
         });
     }
 
@@ -136,7 +158,8 @@ impl Run {
         if std::mem::replace(&mut self.is_watched, true) {
             return;
         }
-        let (tell, pid) = (Arc::clone(&self.tell), self.pid);
+        let tell = Arc::clone(&self.tell);
+        let Some(pid) = self.pid else { return tell(Of::Gone) };
         let outputs = std::sync::Mutex::new(std::mem::take(&mut self.outputs));
         hub().scanner.watch(pid, move |seen| match seen {
             Seen::Left(members) => tell(Of::Left(members)),
@@ -156,8 +179,10 @@ impl Run {
     /// Its group is empty.
     pub(crate) fn release(mut self) {
         self.stop_asking();
-        self.exit.abort();
-        hub().ask(Request::Reap(self.pid));
+        if let (Some(exit), Some(pid)) = (self.exit, self.pid) {
+            exit.abort();
+            hub().ask(Request::Reap(pid));
+        }
     }
 }
 

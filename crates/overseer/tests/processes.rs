@@ -828,3 +828,94 @@ fn times_without_end_are_long_and_nothing_else() {
     assert_eq!(wait(stopping).unwrap().signal, Some(9));
     assert!(list.is_empty());
 }
+
+// What stands before a start, and beside a parent.
+
+#[test]
+fn what_is_to_be_done_before_a_start_is_done_before_each_and_dropped_by_a_stop() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    struct Dropped(Arc<AtomicUsize>);
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+    let (overseer, list) = overseer();
+    let (begun, dropped, go) =
+        (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let before = {
+        let (begun, dropped, go) = (Arc::clone(&begun), Arc::clone(&dropped), Arc::clone(&go));
+        move || {
+            let (begun, go, dropped) = (Arc::clone(&begun), Arc::clone(&go), Dropped(Arc::clone(&dropped)));
+            async move {
+                let n = begun.fetch_add(1, SeqCst);
+                while go.load(SeqCst) <= n {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                drop(dropped);
+            }
+        }
+    };
+    overseer.add("one", sh("exec sleep 1000").before(before).backoff(quick())).unwrap();
+    overseer.start("one").unwrap();
+    until("it has begun", || begun.load(SeqCst) == 1);
+    assert_eq!((state(&overseer, "one"), row(&list, "one").as_str()), (State::Waiting, "waiting (preparing)"));
+    go.store(1, SeqCst);
+    until("it runs", || state(&overseer, "one") == State::Running);
+    overseer.signal("one", Signal::KILL).unwrap();
+    until("it has begun again", || begun.load(SeqCst) == 2);
+    assert_eq!(dropped.load(SeqCst), 1);
+    let outcome = wait(overseer.stop("one")).unwrap();
+    until("it is dropped", || dropped.load(SeqCst) == 2);
+    assert_eq!((outcome.reason, state(&overseer, "one")), (Reason::Stopped, State::Initial));
+}
+
+#[test]
+fn what_is_to_be_done_once_for_each_run_of_a_parent() {
+    let (overseer, list) = overseer();
+    let dir = Dir::new();
+    overseer.add("parent", Program::nothing()).unwrap();
+    let once = sh(&format!("echo x >> {}", dir.path("runs").display())).restart(Restart::WithParent);
+    overseer.add("once", once.parent("parent")).unwrap();
+    overseer.start("once").unwrap();
+    until("it waits", || row(&list, "once") == "waiting for parent");
+    for n in 1..=3 {
+        overseer.start("parent").unwrap();
+        until("it has run", || row(&list, "once") == "done, until parent is ready again");
+        assert_eq!(dir.read("runs"), "x\n".repeat(n));
+        let status = overseer.status("parent").unwrap();
+        assert_eq!((status.state, status.pid, status.ready), (State::Running, None, true));
+        assert_eq!(wait(overseer.stop("parent")).unwrap().exit_code, Some(0));
+    }
+    assert_eq!(overseer.status("once").unwrap().restarts, 3);
+    wait(overseer.stop_all());
+}
+
+#[test]
+fn each_of_several_probes_of_health_counts_and_none_overlaps_another() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+    let (overseer, _) = overseer();
+    let (at_once, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let busy = Arc::new(AtomicBool::new(false));
+    let probe = |fails: bool| {
+        let (at_once, asked, busy) = (Arc::clone(&at_once), Arc::clone(&asked), Arc::clone(&busy));
+        let ask = move || {
+            let (at_once, asked, busy) = (Arc::clone(&at_once), Arc::clone(&asked), Arc::clone(&busy));
+            async move {
+                at_once.fetch_or(busy.swap(true, SeqCst), SeqCst);
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                busy.store(false, SeqCst);
+                let n = asked.fetch_add(1, SeqCst);
+                if fails && n > 10 { Err("it aches".to_string()) } else { Ok(()) }
+            }
+        };
+        Probe::by(ask).period(Duration::from_millis(10)).failures(1)
+    };
+    let program = sh("exec sleep 1000").health(probe(false)).health(probe(true)).restart(Restart::Never);
+    overseer.add("one", program).unwrap();
+    let outcome = wait(overseer.supervise("one")).unwrap();
+    assert_eq!(outcome.error.as_deref(), Some("unwell: it aches"));
+    assert!(!at_once.load(SeqCst) && asked.load(SeqCst) > 10);
+}

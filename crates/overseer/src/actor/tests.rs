@@ -27,7 +27,7 @@ impl Stage {
 
     /// Starts it, if it wants to be started.
     fn run(&mut self) {
-        self.hear(Of::Started { pid: 4711, at: SystemTime::now() });
+        self.hear(Of::Started { pid: Some(4711), at: SystemTime::now() });
     }
 
     /// It exits, and nothing of it is left.

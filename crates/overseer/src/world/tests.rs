@@ -127,7 +127,13 @@ impl System {
                 }
                 Action::Publish(change) => self.states.entry((id, generation)).or_default().push(change.state),
                 Action::Stuck(_) => panic!("{id} can be killed"),
-                Action::Begin | Action::AskReady | Action::AskHealth | Action::Settled | Action::End(..) => {}
+                Action::Begin
+                | Action::Prepare
+                | Action::Desist
+                | Action::AskReady
+                | Action::AskHealth
+                | Action::Settled
+                | Action::End(..) => {}
             }
         }
     }
@@ -145,7 +151,7 @@ impl System {
                 let at = self.now + MS * u32::try_from(ms).expect("small");
                 self.due.push((at, Arc::clone(&id), generation, Doing::Exit(Exit::Code(code))));
             }
-            return self.step(&id, Event::Run(generation, Of::Started { pid: 1, at: SystemTime::now() }));
+            return self.step(&id, Event::Run(generation, Of::Started { pid: Some(1), at: SystemTime::now() }));
         }
         let Some(process) = self.processes.get_mut(&id).filter(|process| process.generation == generation) else {
             return;
