@@ -1,0 +1,124 @@
+//! Monitor: what is asked of a task, or must hold before anything starts.
+
+use std::time::Duration;
+
+use super::duration;
+use super::fault::Source;
+use super::read::At;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Check {
+    /// All of these can be bound.
+    PortAvailable { ports: Vec<u16> },
+    /// All of these accept a connection.
+    PortInUse { ports: Vec<u16>, timeout: Duration },
+    /// The directory is there, or can be made.
+    EnsureDir { path: String, mode: u32 },
+    /// PING is answered by PONG.
+    Redis { addr: String, timeout: Duration },
+    /// The last answer has a status from 200 to 299.
+    Http { url: String, verb: String, timeout: Duration },
+}
+
+/// The parameters of a monitor, of which each is taken once. What is left is unknown.
+pub(crate) struct Parameters {
+    pub(crate) at: std::ops::Range<usize>,
+    pub(crate) texts: Vec<(String, At<String>)>,
+}
+
+impl Parameters {
+    pub(crate) fn take(&mut self, key: &str) -> Option<At<String>> {
+        let at = self.texts.iter().position(|(name, _)| name == key)?;
+        Some(self.texts.remove(at).1)
+    }
+
+    /// One that may be left out. Empty, it is left out.
+    pub(crate) fn duration(&mut self, key: &str, unless: Duration, source: &mut Source<'_>) -> Duration {
+        let Some(text) = self.take(key).filter(|text| !text.value.is_empty()) else { return unless };
+        duration::parse(&text.value).unwrap_or_else(|why| {
+            source.fault(&text.at, format!("{key}: {why}"));
+            unless
+        })
+    }
+
+    fn needed(&mut self, of: &str, key: &str, source: &mut Source<'_>) -> Option<At<String>> {
+        let text = self.take(key).filter(|text| !text.value.is_empty());
+        if text.is_none() {
+            source.fault(&self.at, format!("a monitor of the type {of} needs {key}"));
+        }
+        text
+    }
+
+    fn ports(&mut self, of: &str, source: &mut Source<'_>) -> Option<Vec<u16>> {
+        let text = self.needed(of, "port", source)?;
+        let ports: Result<Vec<u16>, _> = text.value.split_whitespace().map(str::parse).collect();
+        match ports {
+            Ok(ports) if !ports.is_empty() && !ports.contains(&0) => Some(ports),
+            _ => {
+                let shown = text.value.escape_debug().to_string();
+                source.fault(&text.at, format!("port is '{shown}': use a number from 1 to 65535, or several"));
+                None
+            }
+        }
+    }
+}
+
+impl Check {
+    /// Reads it, and takes what belongs to it.
+    pub(crate) fn read(parameters: &mut Parameters, source: &mut Source<'_>) -> Option<Self> {
+        const TYPES: &str = "use portavailable, portinuse, ensuredir, redis or http";
+        let Some(of) = parameters.take("type").filter(|of| !of.value.is_empty()) else {
+            source.fault(&parameters.at, format!("a monitor needs a type: {TYPES}"));
+            return None;
+        };
+        let kind = of.value.as_str();
+        match kind {
+            "portavailable" => Some(Check::PortAvailable { ports: parameters.ports(kind, source)? }),
+            "portinuse" => {
+                let timeout = parameters.duration("timeout", Duration::from_millis(100), source);
+                Some(Check::PortInUse { ports: parameters.ports(kind, source)?, timeout })
+            }
+            "ensuredir" => {
+                let path = parameters.needed(kind, "path", source);
+                let perm = parameters.take("perm").filter(|perm| !perm.value.is_empty());
+                let mode = perm.map_or(Some(0o755), |perm| {
+                    let mode = u32::from_str_radix(&perm.value, 8).ok().filter(|mode| *mode <= 0o7777);
+                    if mode.is_none() {
+                        let shown = perm.value.escape_debug().to_string();
+                        source.fault(&perm.at, format!("perm is '{shown}': use an octal number like 0755"));
+                    }
+                    mode
+                });
+                Some(Check::EnsureDir { path: path?.value, mode: mode? })
+            }
+            "redis" => {
+                let timeout = parameters.duration("timeout", Duration::from_secs(3), source);
+                let addr = parameters.take("addr").filter(|addr| !addr.value.is_empty());
+                let Some(addr) = addr else { return Some(Check::Redis { addr: "localhost:6379".into(), timeout }) };
+                let is_addr = addr.value.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+                if !is_addr {
+                    let shown = addr.value.escape_debug().to_string();
+                    source.fault(&addr.at, format!("addr is '{shown}': use host:port"));
+                    return None;
+                }
+                Some(Check::Redis { addr: addr.value, timeout })
+            }
+            "http" => {
+                let timeout = parameters.duration("timeout", Duration::from_secs(1), source);
+                let verb = parameters.take("verb").map(|verb| verb.value).filter(|verb| !verb.is_empty());
+                let url = parameters.needed(kind, "url", source)?;
+                if !(url.value.starts_with("http://") || url.value.starts_with("https://")) {
+                    let shown = url.value.escape_debug().to_string();
+                    source.fault(&url.at, format!("url is '{shown}': use one that begins with http:// or https://"));
+                    return None;
+                }
+                Some(Check::Http { url: url.value, verb: verb.unwrap_or_else(|| "GET".into()), timeout })
+            }
+            _ => {
+                let shown = kind.escape_debug().to_string();
+                source.fault(&of.at, format!("there is no monitor of the type '{shown}': {TYPES}"));
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! procmon: runs a tree of processes from a TOML file.
+
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod args;
+mod check;
+mod config;
+mod log;
+mod outline;
+mod run;
+mod signals;
+mod tree;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::args::Args;
+use crate::config::{Config, Given};
+use crate::log::Log;
+use crate::run::Runner;
+use crate::signals::Signals;
+use crate::tree::Tree;
+
+/// The code for a mistake in the arguments, as the Go tool's flags have it.
+const BAD_ARGUMENTS: u8 = 255;
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse_from(args::with_two_dashes(std::env::args_os())) {
+        Ok(args) => args,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { BAD_ARGUMENTS } else { 0 });
+        }
+    };
+    if let Some(shell) = args.completions {
+        clap_complete::generate(shell, &mut Args::command(), "procmon", &mut io::stdout());
+        return ExitCode::SUCCESS;
+    }
+    if args.man {
+        return match clap_mangen::Man::new(Args::command()).render(&mut io::stdout()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
+    let Some(file) = &args.file else {
+        println!("a config file name is required!");
+        return ExitCode::FAILURE;
+    };
+    match load(&args, &file.display().to_string()).and_then(|(config, warnings)| start(&args, config, &warnings)) {
+        Ok(code) => ExitCode::from(code),
+        Err(faults) => {
+            for fault in faults {
+                eprintln!("{fault}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What is wrong, a line each.
+type Faults = Vec<String>;
+
+fn load(args: &Args, file: &str) -> Result<(Config, Vec<String>), Faults> {
+    let text = std::fs::read(file).map_err(|error| vec![format!("{file} cannot be read: {error}")])?;
+    let text = String::from_utf8(text).map_err(|_| vec![format!("{file} is no text: it is not UTF-8")])?;
+    let env =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let given = Given { env: env.collect(), nocheck: args.nocheck, strict: args.strict };
+    let said = |faults: Vec<config::Fault>| faults.iter().map(ToString::to_string).collect::<Vec<_>>();
+    config::load(file, &text, &given).map(|(config, warnings)| (config, said(warnings))).map_err(said)
+}
+
+fn start(args: &Args, config: Config, warnings: &[String]) -> Result<u8, Faults> {
+    let said = |error: &dyn std::fmt::Display| vec![format!("procmon: {error}")];
+    let (log, writing) = Log::spawn(&config.logger).map_err(|error| said(&error))?;
+    let tree = Tree::new(config, &args.only, args.prefix, &log).map_err(|error| said(&error))?;
+    if args.dry_run {
+        for warning in warnings {
+            eprintln!("{warning}");
+        }
+        print!("{}", outline::of(&tree));
+        return Ok(0);
+    }
+    for warning in warnings {
+        log.warn(warning).write();
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| said(&error))?;
+    let code = runtime.block_on(run(args, tree, log)).map_err(|error| said(&error));
+    // A monitor that still waits for its answer holds nothing up.
+    runtime.shutdown_background();
+    writing.finish();
+    code
+}
+
+async fn run(args: &Args, tree: Tree, log: Log) -> Result<u8, Box<dyn std::error::Error>> {
+    // Before the first child: an ignored SIGCHLD would lose every status.
+    pm_overseer::adopt_orphans()?;
+    let signals = Signals::new()?;
+    if let Some(address) = &args.listen {
+        listen(&tree, address).await.map_err(|error| format!("--listen {address}: {error}"))?;
+    }
+    for (name, check) in tree.config.prologue.clone() {
+        if let Err(why) = check::ask_apart(check).await {
+            log.error("did not return ok").with("name", name.as_str()).with("why", why.as_str()).write();
+            return Err(format!("the prologue '{}' failed: {why}", name.escape_debug()).into());
+        }
+    }
+    log.open(&tree.config.logger.output);
+    let code = Runner::new(tree, log, signals).run().await;
+    let _ = tokio::time::timeout(std::time::Duration::from_secs(1), pm_overseer::copied()).await;
+    Ok(code)
+}
+
+async fn listen(tree: &Tree, address: &str) -> io::Result<()> {
+    let list = pm::global();
+    list.set_cols(pm_overseer::COLS);
+    let server = list.server().commands(pm_overseer::commands([&tree.main, &tree.aside]));
+    if address.contains('/') {
+        let server = server.bind_unix(address).await?;
+        tokio::spawn(server.serve());
+    } else {
+        server.spawn(address)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,211 @@
+//! Tree: the tasks of the file as programs of two Overseers.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use pm_overseer::{Backoff, Error, Outcome, Overseer, Probe, Program, Restart};
+use tokio::sync::Mutex;
+
+use crate::check::ask_apart;
+use crate::config::{Check, Config, Kind, Output, Task};
+use crate::log::Log;
+
+/// How often it is asked whether a task is ready.
+const READY: Duration = Duration::from_millis(50);
+/// The longest delay before a restart, unless the first one is longer.
+const LONGEST_DELAY: Duration = Duration::from_secs(30);
+/// A run of so long is a good one.
+const GOOD: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Clone)]
+pub(crate) struct Tree {
+    pub(crate) config: Arc<Config>,
+    /// What runs all the time, and the onetime tasks below that.
+    pub(crate) main: Overseer,
+    /// What is run to its end: on a signal, every so often, before a start.
+    pub(crate) aside: Overseer,
+    /// A task aside is run for one at a time.
+    turns: Arc<HashMap<usize, Mutex<()>>>,
+    /// Those of the file that take part.
+    pub(crate) wanted: BTreeSet<usize>,
+}
+
+impl Tree {
+    /// Registers all, and starts nothing.
+    ///
+    /// # Errors
+    ///
+    /// There is no such task to run only.
+    pub(crate) fn new(config: Config, only: &[String], has_prefix: bool, log: &Log) -> Result<Self, String> {
+        let wanted = wanted(&config, only)?;
+        let width = wanted.iter().map(|at| config.tasks[*at].name.chars().count()).max().unwrap_or(0);
+        let turns = (0..config.tasks.len()).map(|at| (at, Mutex::new(()))).collect();
+        let (main, aside) = (Overseer::new(), Overseer::new());
+        let tree = Tree { config: Arc::new(config), main, aside, turns: Arc::new(turns), wanted };
+        for at in tree.wanted.clone() {
+            tree.add(at, has_prefix.then_some(width), log).map_err(|error| error.to_string())?;
+        }
+        Ok(tree)
+    }
+
+    fn add(&self, at: usize, width: Option<usize>, log: &Log) -> Result<(), Error> {
+        let task = &self.config.tasks[at];
+        let prefix = width.map(|width| format!("{:<width$} | ", task.name)).unwrap_or_default();
+        let mut program = program(&self.config, task, &prefix);
+        if !task.prerun.is_empty() {
+            let (tree, log) = (self.clone(), log.clone());
+            program = program.before(move || {
+                let (tree, log) = (tree.clone(), log.clone());
+                async move { tree.run_before(at, &log).await }
+            });
+        }
+        let is_below = matches!(task.kind, Kind::Child(_));
+        if is_below || task.kind == Kind::Root {
+            let mut main = program.clone();
+            if let Kind::Child(parent) = task.kind {
+                main = main.parent(&self.config.tasks[parent].name);
+            }
+            main = if task.is_onetime { main.restart(Restart::WithParent) } else { lasting(&self.config, task, main) };
+            self.main.add(&task.name, main)?;
+        }
+        // What is onetime may be run before others, too.
+        if task.is_onetime {
+            self.aside.add(&task.name, program.restart(Restart::Never))?;
+        }
+        Ok(())
+    }
+
+    /// Runs what stands before a start, in its order. One that fails is told, and changes nothing.
+    async fn run_before(&self, at: usize, log: &Log) {
+        for prerun in &self.config.tasks[at].prerun {
+            let task = &self.config.tasks[*prerun];
+            if task.is_onetime {
+                let outcome = self.run_aside(*prerun).await;
+                if !outcome.as_ref().is_ok_and(Outcome::is_success) {
+                    let how = outcome.map_or_else(|error| error.to_string(), |outcome| outcome.to_string());
+                    let before = &self.config.tasks[at].name;
+                    log.warn("a task that is run before another failed")
+                        .task(&task.name)
+                        .with("before", before.as_str())
+                        .with("how", how)
+                        .write();
+                }
+                continue;
+            }
+            while !self.main.status(&task.name).is_some_and(|status| status.ready) {
+                tokio::time::sleep(READY).await;
+            }
+        }
+    }
+
+    /// Runs a onetime task to its end. Dropping the future stops it.
+    pub(crate) async fn run_aside(&self, at: usize) -> Result<Outcome, Error> {
+        let _turn = match self.turns.get(&at) {
+            Some(turn) => Some(turn.lock().await),
+            None => None,
+        };
+        self.aside.supervise(&self.config.tasks[at].name).await
+    }
+
+    /// The tasks of this kind, those that take part.
+    pub(crate) fn tasks(&self) -> impl Iterator<Item = (usize, &Task)> {
+        self.wanted.iter().map(|at| (*at, &self.config.tasks[*at]))
+    }
+
+    /// Starts what runs all the time.
+    pub(crate) fn start(&self) {
+        for (_, task) in self.tasks().filter(|(_, task)| matches!(task.kind, Kind::Root | Kind::Child(_))) {
+            let _ = self.main.start(&task.name);
+        }
+    }
+
+    /// Whether each has been ready, or has failed once: then the start is over.
+    pub(crate) fn is_up(&self) -> bool {
+        self.tasks()
+            .filter(|(_, task)| matches!(task.kind, Kind::Root | Kind::Child(_)))
+            .all(|(_, task)| self.has_come(task))
+    }
+
+    fn has_come(&self, task: &Task) -> bool {
+        let status = self.main.status(&task.name);
+        let has_tried = |restarts: u32, ready: bool| ready || restarts > 0 || task.is_onetime;
+        let is_held_up = || match task.kind {
+            Kind::Child(parent) => {
+                let parent = &self.config.tasks[parent];
+                let is_ready = self.main.status(&parent.name).is_some_and(|status| status.ready);
+                parent.is_onetime || (!is_ready && self.has_come(parent))
+            }
+            _ => false,
+        };
+        status.is_none_or(|status| has_tried(status.restarts, status.ready)) || is_held_up()
+    }
+}
+
+/// The named tasks and what they need; all of them, if none is named.
+fn wanted(config: &Config, only: &[String]) -> Result<BTreeSet<usize>, String> {
+    if only.is_empty() {
+        return Ok((0..config.tasks.len()).collect());
+    }
+    let mut due = Vec::new();
+    for name in only {
+        let at = config.tasks.iter().position(|task| task.name == *name);
+        let names = || config.tasks.iter().map(|task| task.name.as_str()).collect::<Vec<_>>().join(", ");
+        due.push(
+            at.ok_or_else(|| format!("--only: there is no task '{}': these are: {}", name.escape_debug(), names()))?,
+        );
+    }
+    let mut wanted = BTreeSet::new();
+    while let Some(at) = due.pop() {
+        if wanted.insert(at) {
+            let task = &config.tasks[at];
+            due.extend(&task.prerun);
+            if let Kind::Child(parent) = task.kind {
+                due.push(parent);
+            }
+        }
+    }
+    Ok(wanted)
+}
+
+fn program(config: &Config, task: &Task, prefix: &str) -> Program {
+    let mut program = if task.path.is_empty() { Program::nothing() } else { Program::new(&task.path).args(&task.args) };
+    for (name, value) in &config.env {
+        program = program.env(name, value);
+    }
+    if !task.path.is_empty() {
+        program = program.stdout(output(&task.stdout, prefix)).stderr(output(&task.stderr, prefix));
+    }
+    program.grace(task.max_shutdown).die_with_parent(true)
+}
+
+fn output(output: &Output, prefix: &str) -> pm_overseer::Output {
+    match output {
+        Output::Stdout => pm_overseer::Output::Stdout(prefix.to_string()),
+        Output::Stderr => pm_overseer::Output::Stderr(prefix.to_string()),
+        // The last lines are kept, for `logs` at the list.
+        Output::Suppress => pm_overseer::Output::Ring,
+        Output::File(path) => pm_overseer::Output::File(path.into()),
+    }
+}
+
+/// One that is started again whenever it ends.
+fn lasting(config: &Config, task: &Task, program: Program) -> Program {
+    let backoff = Backoff { base: config.restart_delay, factor: 2.0, max: LONGEST_DELAY.max(config.restart_delay) };
+    let mut program =
+        program.restart(Restart::Always).backoff(backoff).reset_after(GOOD).ready_within(task.max_startup);
+    if let Some(check) = &task.ready {
+        program = program.ready(probe(check, task.max_startup).period(READY));
+    }
+    for health in &task.health {
+        program = program
+            .health(probe(&health.check, Duration::from_secs(3600)).period(health.period).failures(health.retries));
+    }
+    program
+}
+
+/// A check keeps its own time.
+fn probe(check: &Check, timeout: Duration) -> Probe {
+    let check = check.clone();
+    Probe::by(move || ask_apart(check.clone())).timeout(timeout.max(READY))
+}
