@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Map, Value};
 
 use crate::config::{Format, Level, Logger, Output};
+use crate::honeycomb::Honeycomb;
 
 /// Lines that wait to be written. What is written to may be a terminal that is stopped.
 const WAITING: usize = 4096;
@@ -16,6 +17,7 @@ const WAITING: usize = 4096;
 #[derive(Debug, Clone)]
 pub(crate) struct Log {
     lines: SyncSender<Order>,
+    honeycomb: Option<Honeycomb>,
     format: Format,
     level: Level,
 }
@@ -48,13 +50,15 @@ impl Writing {
 
 impl Log {
     /// A file that cannot be opened yet is left for [`open`](Self::open). Until then standard error is written to.
-    pub(crate) fn spawn(logger: &Logger) -> io::Result<(Self, Writing)> {
+    /// To honeycomb, all goes there, and not to the file.
+    pub(crate) fn spawn(logger: &Logger, honeycomb: Option<Honeycomb>) -> io::Result<(Self, Writing)> {
         let (lines, orders) = sync_channel(WAITING);
         let (done, writing) = channel();
         let mut target = match &logger.output {
             Output::Stdout => Target::Stdout,
             Output::Stderr => Target::Stderr,
             Output::Suppress => Target::Nothing,
+            Output::File(_) if honeycomb.is_some() => Target::Nothing,
             Output::File(path) => open(path).map_or(Target::Stderr, Target::File),
         };
         std::thread::Builder::new().name("log".into()).spawn(move || {
@@ -73,12 +77,12 @@ impl Log {
             }
             let _ = done.send(());
         })?;
-        Ok((Log { lines, format: logger.format, level: logger.level }, Writing(writing)))
+        Ok((Log { lines, honeycomb, format: logger.format, level: logger.level }, Writing(writing)))
     }
 
     /// Opens the file of the log, after the prologue, which may have made its directory.
     pub(crate) fn open(&self, output: &Output) {
-        if let Output::File(path) = output {
+        if let (Output::File(path), None) = (output, &self.honeycomb) {
             match open(path) {
                 Ok(file) => _ = self.lines.send(Order::To(Target::File(file))),
                 Err(error) => self.warn(format_args!("the log {path} cannot be opened: {error}")).write(),
@@ -142,6 +146,9 @@ impl<'a> Line<'a> {
         if self.level < self.log.level {
             return;
         }
+        if let Some(honeycomb) = &self.log.honeycomb {
+            return honeycomb.log(self.fields);
+        }
         let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
         self.fields.insert("time".into(), time.into());
         let line = match self.log.format {
@@ -178,7 +185,7 @@ mod tests {
         let path = file.to_str().expect("text").to_string();
         for (format, level) in [(Format::Json, Level::Info), (Format::Text, Level::Warn)] {
             let (log, writing) =
-                Log::spawn(&Logger { output: Output::File(path.clone()), format, level }).expect("a thread");
+                Log::spawn(&Logger { output: Output::File(path.clone()), format, level }, None).expect("a thread");
             log.debug("not this").write();
             log.info("pidinfo").with("pids", vec![1, 2]).with("npids", 2).write();
             log.warn("it \"died\"\n").task("redis").with("pid", 4711).write();

@@ -5,26 +5,34 @@
 mod args;
 mod check;
 mod config;
+mod honeycomb;
 mod log;
 mod outline;
 mod run;
 mod signals;
 mod tree;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
+use futures_util::StreamExt;
+use pm_overseer::LogLines;
 
 use crate::args::Args;
 use crate::config::{Config, Given};
+use crate::honeycomb::Honeycomb;
 use crate::log::Log;
 use crate::run::Runner;
 use crate::signals::Signals;
-use crate::tree::Tree;
+use crate::tree::{Printed, Tree};
 
 /// The code for a mistake in the arguments, as the Go tool's flags have it.
 const BAD_ARGUMENTS: u8 = 255;
+/// How long the last events for honeycomb may take.
+const LAST_EVENTS: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let args = match Args::try_parse_from(args::with_two_dashes(std::env::args_os())) {
@@ -65,17 +73,37 @@ type Faults = Vec<String>;
 fn load(args: &Args, file: &str) -> Result<(Config, Vec<String>), Faults> {
     let text = std::fs::read(file).map_err(|error| vec![format!("{file} cannot be read: {error}")])?;
     let text = String::from_utf8(text).map_err(|_| vec![format!("{file} is no text: it is not UTF-8")])?;
-    let env =
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let given = Given { env: env.collect(), nocheck: args.nocheck, strict: args.strict };
+    let given = Given { env: env(), nocheck: args.nocheck, strict: args.strict };
     let said = |faults: Vec<config::Fault>| faults.iter().map(ToString::to_string).collect::<Vec<_>>();
     config::load(file, &text, &given).map(|(config, warnings)| (config, said(warnings))).map_err(said)
 }
 
+fn env() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// What the tasks print.
+async fn forward(mut lines: LogLines, honeycomb: Honeycomb) {
+    let mut missed = 0;
+    while let Some(line) = lines.next().await {
+        honeycomb.line(&line.id, &line.text);
+        let all = lines.missed();
+        honeycomb.lose(all - std::mem::replace(&mut missed, all));
+    }
+}
+
 fn start(args: &Args, config: Config, warnings: &[String]) -> Result<u8, Faults> {
     let said = |error: &dyn std::fmt::Display| vec![format!("procmon: {error}")];
-    let (log, writing) = Log::spawn(&config.logger).map_err(|error| said(&error))?;
-    let tree = Tree::new(config, &args.only, args.prefix, &log).map_err(|error| said(&error))?;
+    let env = env();
+    let (honeycomb, sent) = match Honeycomb::of(&env).map_err(|error| said(&error))? {
+        Some((honeycomb, sent)) if !args.dry_run => (Some(honeycomb), Some(sent)),
+        _ => (None, None),
+    };
+    let (log, writing) = Log::spawn(&config.logger, honeycomb.clone()).map_err(|error| said(&error))?;
+    let printed = if honeycomb.is_some() { Printed::Elsewhere } else { Printed::Here { has_prefix: args.prefix } };
+    let tree = Tree::new(config, &args.only, printed, &log).map_err(|error| said(&error))?;
     if args.dry_run {
         for warning in warnings {
             eprintln!("{warning}");
@@ -87,10 +115,18 @@ fn start(args: &Args, config: Config, warnings: &[String]) -> Result<u8, Faults>
         log.warn(warning).write();
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| said(&error))?;
+    if let Some(honeycomb) = honeycomb {
+        for lines in [tree.main.watch_logs(), tree.aside.watch_logs()] {
+            runtime.spawn(forward(lines, honeycomb.clone()));
+        }
+    }
     let code = runtime.block_on(run(args, tree, log)).map_err(|error| said(&error));
     // A monitor that still waits for its answer holds nothing up.
     runtime.shutdown_background();
     writing.finish();
+    if let Some(sent) = sent {
+        let _ = sent.recv_timeout(LAST_EVENTS);
+    }
     code
 }
 
@@ -109,7 +145,7 @@ async fn run(args: &Args, tree: Tree, log: Log) -> Result<u8, Box<dyn std::error
     }
     log.open(&tree.config.logger.output);
     let code = Runner::new(tree, log, signals).run().await;
-    let _ = tokio::time::timeout(std::time::Duration::from_secs(1), pm_overseer::copied()).await;
+    let _ = tokio::time::timeout(Duration::from_secs(1), pm_overseer::copied()).await;
     Ok(code)
 }
 

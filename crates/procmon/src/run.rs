@@ -1,7 +1,9 @@
 //! Run: from the first start to the exit code.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -36,13 +38,13 @@ pub(crate) struct Runner {
     log: Log,
     signals: Signals,
     /// Tasks that are due, each once, in the order of arrival.
-    due: VecDeque<usize>,
+    due: Rc<RefCell<VecDeque<usize>>>,
     periods: Vec<(usize, Interval)>,
 }
 
 impl Runner {
     pub(crate) fn new(tree: Tree, log: Log, signals: Signals) -> Self {
-        Runner { tree, log, signals, due: VecDeque::new(), periods: Vec::new() }
+        Runner { tree, log, signals, due: Rc::default(), periods: Vec::new() }
     }
 
     /// Runs it all. The exit code.
@@ -67,7 +69,7 @@ impl Runner {
         loop {
             if job.is_none()
                 && is_up
-                && let Some(at) = self.due.pop_front()
+                && let Some(at) = self.next_due()
             {
                 job = Some(self.job(at));
             }
@@ -113,9 +115,14 @@ impl Runner {
 
     /// One that is due already is not asked for twice.
     fn ask_for(&mut self, at: usize) {
-        if !self.due.contains(&at) {
-            self.due.push_back(at);
+        let mut due = self.due.borrow_mut();
+        if !due.contains(&at) {
+            due.push_back(at);
         }
+    }
+
+    fn next_due(&self) -> Option<usize> {
+        self.due.borrow_mut().pop_front()
     }
 
     /// The task that is run on this signal. Of several the last counts.
@@ -166,17 +173,20 @@ impl Runner {
                 if terminate { Then::End } else { Then::GoOn }
             });
         }
-        // What else is due runs in the same outage.
-        let mut all = vec![at];
-        all.extend(self.due.drain(..));
+        let due = Rc::clone(&self.due);
         Box::pin(async move {
             log.warn("running shutdown task, temporarily stopping all tasks").task(&tree.config.tasks[at].name).write();
             stop_within(tree.main.stop_all(), &tree, &log).await;
-            for at in all {
+            // Signals that come meanwhile have their tasks run in the same outage; what is due by its period waits.
+            let mut next = Some(at);
+            while let Some(at) = next {
                 run_aside(&tree, at, &log).await;
                 if tree.config.tasks[at].terminate {
                     return Then::End;
                 }
+                let mut due = due.borrow_mut();
+                let of_signal = |at: &usize| matches!(tree.config.tasks[*at].kind, Kind::Signal(_));
+                next = due.iter().position(of_signal).and_then(|first| due.remove(first));
             }
             tree.start();
             log.warn("shutdown processing complete").write();

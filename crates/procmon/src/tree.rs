@@ -18,6 +18,16 @@ const LONGEST_DELAY: Duration = Duration::from_secs(30);
 /// A run of so long is a good one.
 const GOOD: Duration = Duration::from_secs(60);
 
+/// Where what the tasks print goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Printed {
+    Here {
+        has_prefix: bool,
+    },
+    /// To the readers of the Overseers, and not to files.
+    Elsewhere,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Tree {
     pub(crate) config: Arc<Config>,
@@ -37,22 +47,31 @@ impl Tree {
     /// # Errors
     ///
     /// There is no such task to run only.
-    pub(crate) fn new(config: Config, only: &[String], has_prefix: bool, log: &Log) -> Result<Self, String> {
+    pub(crate) fn new(config: Config, only: &[String], printed: Printed, log: &Log) -> Result<Self, String> {
         let wanted = wanted(&config, only)?;
         let width = wanted.iter().map(|at| config.tasks[*at].name.chars().count()).max().unwrap_or(0);
         let turns = (0..config.tasks.len()).map(|at| (at, Mutex::new(()))).collect();
         let (main, aside) = (Overseer::new(), Overseer::new());
         let tree = Tree { config: Arc::new(config), main, aside, turns: Arc::new(turns), wanted };
         for at in tree.wanted.clone() {
-            tree.add(at, has_prefix.then_some(width), log).map_err(|error| error.to_string())?;
+            tree.add(at, printed, width, log).map_err(|error| error.to_string())?;
         }
         Ok(tree)
     }
 
-    fn add(&self, at: usize, width: Option<usize>, log: &Log) -> Result<(), Error> {
+    fn add(&self, at: usize, printed: Printed, width: usize, log: &Log) -> Result<(), Error> {
         let task = &self.config.tasks[at];
-        let prefix = width.map(|width| format!("{:<width$} | ", task.name)).unwrap_or_default();
-        let mut program = program(&self.config, task, &prefix);
+        let mut program = program(&self.config, task);
+        if !task.path.is_empty() {
+            let has_prefix = matches!(printed, Printed::Here { has_prefix: true });
+            let prefix = if has_prefix { format!("{:<width$} | ", task.name) } else { String::new() };
+            let outputs = [&task.stdout, &task.stderr].map(|to| match printed {
+                Printed::Here { .. } => output(to, &prefix),
+                Printed::Elsewhere => pm_overseer::Output::Ring,
+            });
+            let [stdout, stderr] = outputs;
+            program = program.stdout(stdout).stderr(stderr);
+        }
         if !task.prerun.is_empty() {
             let (tree, log) = (self.clone(), log.clone());
             program = program.before(move || {
@@ -168,13 +187,10 @@ fn wanted(config: &Config, only: &[String]) -> Result<BTreeSet<usize>, String> {
     Ok(wanted)
 }
 
-fn program(config: &Config, task: &Task, prefix: &str) -> Program {
+fn program(config: &Config, task: &Task) -> Program {
     let mut program = if task.path.is_empty() { Program::nothing() } else { Program::new(&task.path).args(&task.args) };
     for (name, value) in &config.env {
         program = program.env(name, value);
-    }
-    if !task.path.is_empty() {
-        program = program.stdout(output(&task.stdout, prefix)).stderr(output(&task.stderr, prefix));
     }
     program.grace(task.max_shutdown).die_with_parent(true)
 }

@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::{Dir, Procmon, until};
@@ -243,4 +245,313 @@ periodic = "100ms"
     assert_eq!(names()[5..], ["first", "a"]);
     let (out, err) = procmon.end("TERM", 0);
     assert!(out.is_empty() && err.contains("\"msg\":\"a task that is run before another failed\""), "{err}");
+}
+
+type Requests = Vec<(String, String)>;
+
+/// Answers each request as honeycomb does, and keeps what it gets: the head and the body.
+fn honeycomb(status: &'static str) -> (String, Arc<Mutex<Requests>>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = format!("http://{}", listener.local_addr().unwrap());
+    let got = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&got);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let kept = Arc::clone(&kept);
+            std::thread::spawn(move || {
+                let mut reader = BufReader::new(stream.unwrap());
+                loop {
+                    let mut head = String::new();
+                    while !head.ends_with("\r\n\r\n") {
+                        if reader.read_line(&mut head).unwrap_or(0) == 0 {
+                            return;
+                        }
+                    }
+                    let lower = head.to_ascii_lowercase();
+                    let length = lower.split_once("content-length:").unwrap().1.lines().next().unwrap().trim();
+                    let mut body = vec![0; length.parse().unwrap()];
+                    reader.read_exact(&mut body).unwrap();
+                    kept.lock().unwrap().push((head, String::from_utf8(body).unwrap()));
+                    let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\n[]");
+                    reader.get_mut().write_all(answer.as_bytes()).unwrap();
+                }
+            });
+        }
+    });
+    (host, got)
+}
+
+#[test]
+fn the_log_and_what_tasks_print_go_to_honeycomb_and_not_to_files() {
+    let dir = Dir::new();
+    let task = r#"
+[[task]]
+name = "a"
+path = "sh"
+args = ["-c", "echo plain; echo '{\"n\": 1, \"bin\": \"mine\"}' >&2; exec sleep 1000"]
+stdout = "a.log"
+"#;
+    dir.write("f.toml", task);
+    let (host, got) = honeycomb("200 OK");
+    let env = [
+        ("HONEYCOMB_KEY", "secret"),
+        ("HONEYCOMB_DATASET", "a set"),
+        ("HONEYCOMB_API_HOST", &*host),
+        ("NODE_ID", "n7"),
+    ];
+    let procmon = Procmon::start_with(&dir, &["f.toml"], &env);
+    let events = || -> Vec<serde_json::Value> {
+        let got = got.lock().unwrap();
+        let batches = got.iter().map(|(_, body)| serde_json::from_str::<Vec<serde_json::Value>>(body).unwrap());
+        batches.flatten().map(|event| event["data"].clone()).collect()
+    };
+    let has = |event: serde_json::Value| events().contains(&event);
+    until("what it prints is there", || {
+        has(serde_json::json!({ "_other": "plain", "bin": "a", "node_id": "n7" }))
+            && has(serde_json::json!({ "n": 1, "bin": "mine", "node_id": "n7" }))
+    });
+    until("the log is there", || events().iter().any(|event| event["bin"] == "procmon" && event["msg"] == "started"));
+    let (out, err) = procmon.end("TERM", 0);
+    assert_eq!((&*out, &*err), ("", ""));
+    assert!(!dir.path("a.log").exists());
+    assert!(events().iter().any(|event| event["msg"] == "stopping everything"), "the last ones as well");
+    let got = got.lock().unwrap();
+    let (head, body) = &got[0];
+    assert!(head.starts_with("POST /1/batch/a%20set HTTP/1.1\r\n"), "{head}");
+    assert!(head.to_ascii_lowercase().contains("x-honeycomb-team: secret\r\n"), "{head}");
+    assert!(body.starts_with("[{") && body.contains("\"time\":\"2"), "{body}");
+    assert!(got.iter().all(|(_, body)| serde_json::from_str::<Vec<serde_json::Value>>(body).unwrap().len() <= 50));
+}
+
+#[test]
+fn a_key_that_honeycomb_refuses_is_a_warning() {
+    let dir = Dir::new();
+    dir.write("f.toml", "[[task]]\nname = \"a\"\npath = \"sleep\"\nargs = [\"1000\"]\n");
+    let (host, got) = honeycomb("401 Unauthorized");
+    let env = [("HONEYCOMB_KEY", "wrong"), ("HONEYCOMB_DATASET", "a"), ("HONEYCOMB_API_HOST", &*host)];
+    let procmon = Procmon::start_with(&dir, &["f.toml"], &env);
+    until("it has heard", || dir.read("err").contains("the key is refused (401): see HONEYCOMB_KEY"));
+    assert!(!got.lock().unwrap().is_empty());
+    let (_, err) = procmon.end("TERM", 0);
+    assert_eq!(err.matches("refused").count(), 1, "once, and not for each batch");
+}
+
+#[test]
+fn children_that_ignore_sigterm_that_fork_away_and_that_die_at_once() {
+    let dir = Dir::new();
+    let task = |name: &str, script: &str, more: &str| {
+        format!("[[task]]\nname = \"{name}\"\npath = \"sh\"\nargs = [\"-c\", \"{script}\"]\n{more}")
+    };
+    let text = format!(
+        "[env]\nDEFAULT_RESTART_DELAY = \"10ms\"\n{}{}{}",
+        task("deaf", "trap '' TERM; echo deaf $$ >> up; while :; do sleep 0.05; done", "maxshutdown = \"300ms\"\n"),
+        task("forks", "sleep 1000 & echo forks $! >> up; wait", ""),
+        task("dies", "echo dies 0 >> dead; exit 0", ""),
+    );
+    dir.write("f.toml", &text);
+    let procmon = Procmon::start(&dir, &["f.toml"]);
+    until("two are up, and one has come again and again", || {
+        ups(&dir).len() == 2 && dir.read("dead").lines().count() >= 4
+    });
+    procmon.end("TERM", 0);
+    assert!(ups(&dir).iter().all(|(_, pid)| !common::is_alive(*pid)));
+    assert!(dir.read("err").contains("\"signal\":\"SIGKILL\""), "{}", dir.read("err"));
+}
+
+#[test]
+fn two_shutdown_tasks_at_once_share_an_outage_and_one_on_sigterm_is_the_last() {
+    let dir = Dir::new();
+    let on = |name: &str, signal: &str, more: &str| {
+        format!(
+            "[[task]]\nname = \"{name}\"\npath = \"sh\"\nargs = [\"-c\", \"echo > {name}; while ! [ -e go ]; do sleep 0.01; done\"]\n[task.specials]\nonetime = true\nsignal = \"{signal}\"\n{more}"
+        )
+    };
+    let (one, two) = (on("one", "HUP", "shutdown = true\n"), on("two", "USR1", "shutdown = true\n"));
+    dir.write("f.toml", &format!("{}{one}{two}{}", chain(), on("term", "TERM", "")));
+    let procmon = Procmon::start(&dir, &["f.toml"]);
+    procmon.until_up();
+    procmon.signal("HUP");
+    until("the first runs", || dir.path("one").exists());
+    procmon.signal("USR1");
+    until("it is heard", || dir.read("err").contains("got SIGUSR1"));
+    assert!(!dir.path("two").exists(), "one at a time");
+    dir.write("go", "");
+    until("all are back", || started(&dir).len() == 8);
+    assert_eq!(started(&dir).join(" "), "a b c one two a b c");
+    procmon.end("TERM", 0);
+    assert_eq!(started(&dir).join(" "), "a b c one two a b c term");
+}
+
+#[test]
+fn a_full_disk_under_its_log_and_its_files_stops_nothing() {
+    let dir = Dir::new();
+    let text = "[logger]\noutput = \"/dev/full\"\n[[task]]\nname = \"a\"\npath = \"sh\"\nargs = [\"-c\", \"seq 1000; echo a $$ >> up; exec sleep 1000\"]\nstdout = \"/dev/full\"\n";
+    dir.write("f.toml", text);
+    let procmon = Procmon::start(&dir, &["f.toml", "--listen", "./sock"]);
+    until("it is up", || ups(&dir).len() == 1);
+    until("the lost lines are shown", || ask(&dir, "show a\n").contains("1000"));
+    procmon.end("TERM", 0);
+}
+
+/// What the list answers.
+fn ask(dir: &Dir, what: &str) -> String {
+    let Ok(mut stream) = std::os::unix::net::UnixStream::connect(dir.path("sock")) else { return String::new() };
+    let mut answer = String::new();
+    stream.write_all(format!("{what}quit\n").as_bytes()).unwrap();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn the_list_shows_and_kills_tasks_and_a_taken_address_ends_it() {
+    let dir = Dir::new();
+    dir.write("f.toml", &chain());
+    let procmon = Procmon::start(&dir, &["f.toml", "-listen", "./sock"]);
+    until("all are up", || ups(&dir).len() == 3);
+    let list = ask(&dir, "list\n");
+    assert!(["a", "b", "c"].iter().all(|name| list.contains(&format!("\n{name}   running"))), "{list}");
+    let (code, _, err) = dir.run(&["f.toml", "--listen", "./sock"]);
+    assert!(code == 1 && err.contains("--listen ./sock: "), "{err}");
+    let answer = ask(&dir, "kill b it leaks\n");
+    assert!(answer.contains("killed b after "), "{answer}");
+    // Its child waits for it, and both come back when somebody wants it.
+    until("its child waits", || ask(&dir, "list\n").contains("waiting for b"));
+    assert!(ask(&dir, "start\n").contains("b  SIGTERM, killed: it leaks"));
+    assert!(ask(&dir, "start b\n").contains("started b"));
+    until("both are back", || ups(&dir).len() == 5);
+    procmon.end("TERM", 0);
+}
+
+#[test]
+fn a_stop_that_takes_too_long_is_cut_short_and_a_second_signal_kills_at_once() {
+    let dir = Dir::new();
+    let deaf = "[[task]]\nname = \"deaf\"\npath = \"sh\"\nargs = [\"-c\", \"trap '' TERM; echo deaf $$ >> up; while :; do sleep 0.05; done\"]\nmaxshutdown = \"1h\"\n";
+    for (signal, code) in [("INT", 1), ("TERM", 0)] {
+        dir.write("f.toml", &format!("[env]\nSHUTDOWN_MAX = \"300ms\"\n{deaf}"));
+        let procmon = Procmon::start(&dir, &["f.toml"]);
+        until("it is up", || ups(&dir).len() == 1);
+        let (_, err) = procmon.end(signal, code);
+        assert!(err.contains("requested shutdown did not complete within 300ms"), "{err}");
+        std::fs::remove_file(dir.path("up")).unwrap();
+    }
+    dir.write("f.toml", deaf);
+    let procmon = Procmon::start(&dir, &["f.toml"]);
+    until("it is up", || ups(&dir).len() == 1);
+    procmon.signal("TERM");
+    until("it stops", || dir.read("err").contains("stopping everything"));
+    // Those that come at once are one with the first.
+    until("the second is heard", || {
+        procmon.signal("INT");
+        dir.read("err").contains("killing what is left")
+    });
+    assert_eq!(procmon.wait(), Some(0));
+    assert!(!common::is_alive(ups(&dir)[0].1));
+}
+
+#[test]
+fn a_dry_run_prints_the_tree_and_what_signals_do() {
+    let dir = Dir::new();
+    let more = "[[task]]\nname = \"hup\"\npath = \"echo\"\nargs = [\"$HOME it\"]\n[task.specials]\nonetime = true\nsignal = \"HUP\"\nshutdown = true\n[[task]]\nname = \"t\"\npath = \"date\"\nstdout = \"SUPPRESS\"\n[task.specials]\nonetime = true\nperiodic = \"17s\"\n";
+    dir.write(
+        "f.toml",
+        &format!("[[task]]\nname = \"a\"\npath = \"x\"\n[[task]]\nname = \"b\"\nparent = \"a\"\n{more}"),
+    );
+    let output = dir.command(&["--dry-run", "f.toml"]).env("HOME", "/h").output().unwrap();
+    let expected = "\
+tasks:
+  a: x
+    b: (nothing)
+aside:
+  t: every 17s: date 1>SUPPRESS
+signals:
+  SIGTERM: stops everything, exit 0
+  SIGINT: stops everything, exit 0
+  SIGHUP: hup, with everything stopped meanwhile: echo \"/h it\"
+  SIGUSR1: is ignored
+  SIGUSR2: is ignored
+  SIGQUIT: stops everything, exit 0
+";
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+    let (code, out, _) = dir.run(&["--dry-run", "--only", "b", "f.toml"]);
+    assert!(code == 0 && out.starts_with("tasks:\n  a: x\n    b: (nothing)\nsignals:\n"), "{out}");
+    let (code, _, err) = dir.run(&["--only", "c", "f.toml"]);
+    assert_eq!((code, &*err), (1, "procmon: --only: there is no task 'c': these are: a, b, hup, t\n"));
+}
+
+#[test]
+fn what_is_printed_goes_where_the_file_says() {
+    let dir = Dir::new();
+    let task = |name: &str, stdout: &str, stderr: &str| {
+        format!(
+            "[[task]]\nname = \"{name}\"\npath = \"sh\"\nargs = [\"-c\", \"echo {name} out; echo {name} err >&2; echo {name} 0 >> up; exec sleep 1000\"]\nstdout = \"{stdout}\"\nstderr = \"{stderr}\"\n"
+        )
+    };
+    dir.write("log", "before\n");
+    let text = format!(
+        "[logger]\noutput = \"suppress\"\n{}{}{}",
+        task("plain", "", ""),
+        task("cross", "STDERR", "STDOUT"),
+        task("file", "log", "SUPPRESS")
+    );
+    dir.write("f.toml", &text);
+    let procmon = Procmon::start(&dir, &["--prefix", "f.toml"]);
+    until("all are up", || ups(&dir).len() == 3);
+    let (out, err) = procmon.end("TERM", 0);
+    let sorted = |text: &str| {
+        let mut lines: Vec<String> = text.lines().map(str::to_string).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(&out), ["cross | cross err", "plain | plain out"]);
+    assert_eq!(sorted(&err), ["cross | cross out", "plain | plain err"]);
+    assert_eq!(dir.read("log"), "before\nfile out\n");
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn a_redis_that_is_killed_under_load_takes_its_dependents_down_and_brings_them_back() {
+    let dir = Dir::new();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let text = format!(
+        r#"
+[env]
+DEFAULT_RESTART_DELAY = "50ms"
+[[task]]
+name = "redis"
+path = "redis-server"
+args = ["--port", "{port}", "--save", "", "--appendonly", "no"]
+stdout = "SUPPRESS"
+[[task.monitors]]
+name = "ready"
+type = "redis"
+addr = "localhost:{port}"
+[[task.monitors]]
+name = "health"
+type = "redis"
+addr = "localhost:{port}"
+period = "100ms"
+[[task]]
+name = "load"
+path = "sh"
+args = ["-c", "echo load $$ >> up; exec redis-benchmark -p {port} -l -q -t set"]
+parent = "redis"
+stdout = "SUPPRESS"
+stderr = "SUPPRESS"
+"#
+    );
+    dir.write("f.toml", &text);
+    let procmon = Procmon::start(&dir, &["f.toml"]);
+    until("both are up", || ups(&dir).len() == 1);
+    for n in 1..=3 {
+        let load = ups(&dir)[n - 1].1;
+        until("the load runs", || common::is_alive(load));
+        let redis = common::pids_of(&format!("redis-server *:{port}"));
+        assert_eq!(redis.len(), 1);
+        common::kill(redis[0], "KILL");
+        until("both are back", || ups(&dir).len() == n + 1);
+        assert!(!common::is_alive(load) && !common::is_alive(redis[0]));
+    }
+    procmon.end("TERM", 0);
+    assert!(started(&dir).chunks(2).all(|pair| pair == ["redis", "load"]), "{:?}", started(&dir));
+    assert!(ups(&dir).iter().all(|(_, pid)| !common::is_alive(*pid)));
 }

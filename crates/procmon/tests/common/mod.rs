@@ -47,7 +47,14 @@ impl Dir {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_procmon"));
         command.args(args).current_dir(&self.0).stdin(Stdio::null());
-        for name in ["DEFAULT_RESTART_DELAY", "SHUTDOWN_MAX", "HONEYCOMB_KEY", "HONEYCOMB_DATASET"] {
+        for name in [
+            "DEFAULT_RESTART_DELAY",
+            "SHUTDOWN_MAX",
+            "HONEYCOMB_KEY",
+            "HONEYCOMB_DATASET",
+            "HONEYCOMB_API_HOST",
+            "NODE_ID",
+        ] {
             command.env_remove(name);
         }
         command
@@ -75,8 +82,13 @@ pub struct Procmon<'a> {
 
 impl<'a> Procmon<'a> {
     pub fn start(dir: &'a Dir, args: &[&str]) -> Self {
+        Procmon::start_with(dir, args, &[])
+    }
+
+    pub fn start_with(dir: &'a Dir, args: &[&str], env: &[(&str, &str)]) -> Self {
         let file = |name: &str| std::fs::File::create(dir.path(name)).unwrap();
-        let child = dir.command(args).stdout(file("out")).stderr(file("err")).spawn().unwrap();
+        let mut command = dir.command(args);
+        let child = command.envs(env.iter().copied()).stdout(file("out")).stderr(file("err")).spawn().unwrap();
         Procmon { dir, child }
     }
 
@@ -91,15 +103,22 @@ impl<'a> Procmon<'a> {
 
     /// Ends it by a signal. What it printed.
     #[track_caller]
-    pub fn end(mut self, name: &str, code: i32) -> (String, String) {
+    pub fn end(self, name: &str, code: i32) -> (String, String) {
         self.signal(name);
+        let dir = self.dir;
+        assert_eq!(self.wait(), Some(code), "{}", dir.read("err"));
+        (dir.read("out"), dir.read("err"))
+    }
+
+    /// Waits for its end. Its code.
+    #[track_caller]
+    pub fn wait(mut self) -> Option<i32> {
         let mut status = None;
         until("it ends", || {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });
-        assert_eq!(status.unwrap().code(), Some(code), "{}", self.dir.read("err"));
-        (self.dir.read("out"), self.dir.read("err"))
+        status.unwrap().code()
     }
 }
 
@@ -112,6 +131,14 @@ impl Drop for Procmon<'_> {
 
 pub fn kill(pid: u32, name: &str) {
     assert!(Command::new("kill").args(["-s", name, &pid.to_string()]).status().unwrap().success());
+}
+
+/// The processes whose command line begins with this.
+pub fn pids_of(command: &str) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let says = |pid: u32| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    pids.filter(|pid| says(*pid).starts_with(command.as_bytes()) && is_alive(*pid)).collect()
 }
 
 /// Whether a process of this number is there and no zombie.
