@@ -12,7 +12,7 @@ pub(crate) fn of(tree: &Tree) -> String {
     if !tree.config.prologue.is_empty() {
         text.push_str("before all:\n");
         for (name, check) in &tree.config.prologue {
-            let _ = writeln!(text, "  {name}: {check:?}");
+            let _ = writeln!(text, "  {name}: {check}");
         }
     }
     text.push_str("tasks:\n");

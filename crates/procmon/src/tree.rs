@@ -88,8 +88,8 @@ impl Tree {
             main = if task.is_onetime { main.restart(Restart::WithParent) } else { lasting(&self.config, task, main) };
             self.main.add(&task.name, main)?;
         }
-        // What is onetime may be run before others, too.
-        if task.is_onetime {
+        let is_before_others = || self.tasks().any(|(_, other)| other.prerun.contains(&at));
+        if task.is_onetime && (!is_below || is_before_others()) {
             self.aside.add(&task.name, program.restart(Restart::Never))?;
         }
         Ok(())

@@ -63,6 +63,19 @@ impl Parameters {
     }
 }
 
+impl std::fmt::Display for Check {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let list = |ports: &[u16]| ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        match self {
+            Check::PortAvailable { ports } => write!(f, "portavailable {}", list(ports)),
+            Check::PortInUse { ports, .. } => write!(f, "portinuse {}", list(ports)),
+            Check::EnsureDir { path, mode } => write!(f, "ensuredir {path} {mode:04o}"),
+            Check::Redis { addr, .. } => write!(f, "redis {addr}"),
+            Check::Http { url, verb, .. } => write!(f, "http {verb} {url}"),
+        }
+    }
+}
+
 impl Check {
     /// Reads it, and takes what belongs to it.
     pub(crate) fn read(parameters: &mut Parameters, source: &mut Source<'_>) -> Option<Self> {
