@@ -8,7 +8,7 @@ mod common;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Output, Stdio};
 
-use common::{Dir, is_alive, pids, until};
+use common::{Dir, ended, is_alive, pids, until};
 
 fn overseer(dir: &Dir, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_overseer"));
@@ -115,7 +115,7 @@ fn sigterm_stops_all_a_second_one_kills_and_nothing_is_left_of_a_kill() {
             until("one is left", || all.iter().filter(|pid| is_alive(**pid)).count() == 1);
             insist(&mut child, name);
         }
-        let status = child.wait().unwrap();
+        let status = ended(&mut child);
         assert_eq!((status.code(), status.signal()), (code, if twice { None } else { Some(9) }));
         until("nothing is left", || !all.iter().any(|pid| is_alive(*pid)));
         std::fs::remove_file(dir.path("pids")).unwrap();
@@ -165,7 +165,7 @@ fn the_list_is_at_the_port_or_the_socket_that_was_asked_for() {
     assert!(lines.starts_with("overseer: the list is at nc -U ./sock\noverseer: sleep runs: pid "), "{lines}");
     assert!(lines.contains("overseer: sleep: SIGTERM, killed: enough of it\n"), "{lines}");
     signal(&child, "TERM");
-    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert_eq!(ended(&mut child).code(), Some(143));
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn what_is_not_read_is_lost_and_told() {
         assert!(std::io::BufRead::read_line(&mut told, &mut lines).unwrap() > 0, "it is not told");
     }
     signal(&child, "TERM");
-    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert_eq!(ended(&mut child).code(), Some(143));
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn signals_that_come_at_once_are_one() {
     // As `timeout` does, which signals its child, and then its group.
     let both = format!("kill -s TERM {0}; kill -s TERM {0}", child.id());
     assert!(Command::new("sh").args(["-c", &both]).status().unwrap().success());
-    assert_eq!(child.wait().unwrap().code(), Some(4), "it has had its grace");
+    assert_eq!(ended(&mut child).code(), Some(4), "it has had its grace");
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn one_that_is_stopped_in_its_backoff_has_the_code_of_its_last_run() {
         assert!(std::io::BufRead::read_line(&mut told, &mut lines).unwrap() > 0, "it is not told");
     }
     signal(&child, "TERM");
-    assert_eq!(child.wait().unwrap().code(), Some(9));
+    assert_eq!(ended(&mut child).code(), Some(9));
 }
 
 #[test]
@@ -264,7 +264,7 @@ fn a_reader_that_does_not_read_holds_up_no_signal() {
     };
     until("its stderr is full", waits);
     signal(&child, "TERM");
-    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert_eq!(ended(&mut child).code(), Some(143));
     assert!(!is_alive(all[0]));
 }
 
@@ -282,7 +282,7 @@ fn a_hangup_stops_all_unless_it_was_ignored_as_nohup_does() {
         let mask = u64::from_str_radix(mask.trim(), 16).unwrap();
         assert_eq!(mask & 1 == 1, is_ignored);
         signal(&child, if is_ignored { "TERM" } else { "HUP" });
-        assert_eq!(child.wait().unwrap().code(), Some(143));
+        assert_eq!(ended(&mut child).code(), Some(143));
         assert!(!is_alive(all[0]));
         std::fs::remove_file(dir.path("pids")).unwrap();
     }

@@ -6,7 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use common::{Dir, is_alive, pids, until};
+use common::{Dir, ended, is_alive, pids, until};
 
 fn program() -> PathBuf {
     let test = std::env::current_exe().expect("a path");
@@ -36,7 +36,7 @@ fn nothing_is_left(how: &str, by: Option<&str>) -> Option<i32> {
         assert!(children.iter().all(|pid| is_alive(*pid)));
         signal(&child, name);
     }
-    let status = child.wait().expect("it ends");
+    let status = ended(&mut child);
     until("nothing is left", || !children.iter().any(|pid| is_alive(*pid)));
     status.code().or(status.signal().map(|signal| 128 + signal))
 }
@@ -61,7 +61,7 @@ fn the_drop_of_the_last_clone_needs_no_warden() {
     let mut child = start("exec \"$0\" \"$1\" \"$2\"", "unguarded", &dir);
     let children = pids(&dir, "pids", 3);
     signal(&child, "KILL");
-    child.wait().expect("it ends");
+    ended(&mut child);
     // The counter-check: without it they live on, so the tests above do show something.
     assert!(children.iter().all(|pid| is_alive(*pid)));
     for pid in children {
@@ -80,7 +80,7 @@ fn sigint_and_sigterm_end_all_and_what_is_added_then_and_leave_the_program_alive
         assert!(!children.iter().any(|pid| is_alive(*pid)), "nothing is left when it returns");
         // Now the signal does again what it did before.
         signal(&child, name);
-        let status = child.wait().expect("it ends");
+        let status = ended(&mut child);
         assert_eq!(status.signal(), Some(if name == "TERM" { 15 } else { 2 }));
     }
 }
@@ -94,7 +94,7 @@ fn a_signal_that_was_ignored_before_is_ignored_afterwards() {
     until("the program goes on", || dir.read("pids.alive") == "alive");
     signal(&child, "INT");
     signal(&child, "TERM");
-    assert_eq!(child.wait().expect("it ends").signal(), Some(15));
+    assert_eq!(ended(&mut child).signal(), Some(15));
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn a_thousand_orphans_leave_no_zombie_and_no_status_is_lost() {
         };
         until("no zombie is left", || zombies() == 0);
         child.kill().expect("it ends");
-        child.wait().expect("it is reaped");
+        ended(&mut child);
     }
 }
 
@@ -124,7 +124,7 @@ fn a_child_sees_three_descriptors_and_signals_as_they_are_by_default() {
     ];
     for shell in shells {
         let dir = Dir::new();
-        let status = start(shell, "look", &dir).wait().expect("it ends");
+        let status = ended(&mut start(shell, "look", &dir));
         assert!(status.success());
         // 3 is the folder that ls reads. 32 and 33 are the C library's own, and no program can set them.
         let seen = dir.read("pids");
@@ -152,7 +152,7 @@ fn a_second_signal_kills_at_once_what_is_left() {
     });
     assert!(!children.iter().any(|pid| is_alive(*pid)));
     child.kill().expect("it ends");
-    child.wait().expect("it is reaped");
+    ended(&mut child);
 }
 
 #[test]
@@ -165,13 +165,13 @@ fn a_handler_of_the_programs_own_stays() {
     assert!(!children.iter().any(|pid| is_alive(*pid)));
     // It heard that one, and hears this one: it ends by itself, and not by the signal.
     signal(&child, "TERM");
-    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    assert_eq!(ended(&mut child).code(), Some(0));
 }
 
 #[test]
 fn without_descriptors_nothing_starts_and_the_supervisor_stays_up() {
     let dir = Dir::new();
-    let status = start("ulimit -n 50; exec \"$0\" \"$1\" \"$2\"", "few", &dir).wait().expect("it ends");
+    let status = ended(&mut start("ulimit -n 50; exec \"$0\" \"$1\" \"$2\"", "few", &dir));
     assert!(status.success());
     assert_eq!(dir.read("pids"), "no file descriptor is left: see ulimit -n; exit code 0");
 }
@@ -179,7 +179,7 @@ fn without_descriptors_nothing_starts_and_the_supervisor_stays_up() {
 #[test]
 fn nothing_is_over_while_nobody_can_look() {
     let dir = Dir::new();
-    let status = start("ulimit -n 50; exec \"$0\" \"$1\" \"$2\"", "blind", &dir).wait().expect("it ends");
+    let status = ended(&mut start("ulimit -n 50; exec \"$0\" \"$1\" \"$2\"", "blind", &dir));
     assert!(status.success());
     let stray = pids(&dir, "pids", 1)[0];
     assert_eq!(dir.read("pids.end"), "stopping while blind, then finished: the stray is gone");
@@ -200,7 +200,7 @@ fn what_is_being_started_dies_with_its_parent_too() {
         };
         until("some have started", || running() > round);
         child.kill().expect("it ends");
-        child.wait().expect("it is reaped");
+        ended(&mut child);
         until("nothing is left", || running() == 0);
     }
 }
@@ -231,7 +231,7 @@ fn a_warden_that_is_killed_or_stopped_is_replaced() {
         until("the first one is gone", || !is_alive(first));
         assert!(children.iter().all(|pid| is_alive(*pid)), "{name}");
         signal(&child, "KILL");
-        child.wait().expect("it ends");
+        ended(&mut child);
         until("nothing is left", || !children.iter().any(|pid| is_alive(*pid)));
     }
 }

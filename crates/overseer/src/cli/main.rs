@@ -8,6 +8,7 @@ mod procfile;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -32,8 +33,9 @@ const LOST_LINES: Duration = Duration::from_secs(1);
 fn main() -> ExitCode {
     let args = Args::parse();
     if let Some(shell) = args.completions {
-        clap_complete::generate(shell, &mut Args::command(), "overseer", &mut std::io::stdout());
-        return ExitCode::SUCCESS;
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Args::command(), "overseer", &mut script);
+        return code_of(std::io::stdout().write_all(&script).map(|()| 0));
     }
     if args.man {
         return code_of(clap_mangen::Man::new(Args::command()).render(&mut std::io::stdout()).map(|()| 0));
@@ -47,7 +49,7 @@ type Fault = Box<dyn std::error::Error>;
 fn code_of(result: Result<u8, impl std::fmt::Display>) -> ExitCode {
     result.map_or_else(
         |error| {
-            eprintln!("overseer: {error}");
+            let _ = writeln!(std::io::stderr(), "overseer: {error}");
             ExitCode::FAILURE
         },
         ExitCode::from,

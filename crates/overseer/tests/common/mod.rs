@@ -30,6 +30,17 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Waits for the end of a process, not for ever.
+#[track_caller]
+pub fn ended(child: &mut std::process::Child) -> std::process::ExitStatus {
+    let mut status = None;
+    until("it ends", || {
+        status = child.try_wait().expect("it is a child of ours");
+        status.is_some()
+    });
+    status.expect("it has ended")
+}
+
 /// Waits for a future without a runtime: none of them needs one.
 pub fn wait<F: Future>(future: F) -> F::Output {
     struct Unpark(std::thread::Thread);

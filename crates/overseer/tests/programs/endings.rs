@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use pm_overseer::{Backoff, Overseer, Program, Restart, State};
+use pm_overseer::{Backoff, Output, Overseer, Program, Restart, State};
 
 fn sh(script: &str) -> Program {
     Program::new("sh").args(["-c", script])
@@ -140,7 +140,9 @@ async fn blind(file: &str) {
         "trap 'exit 0' USR1; (trap '' USR1 TERM; echo > {file}.deaf; exec sleep 1000) & stray=$!
          while ! [ -e {file}.deaf ]; do sleep 0.01; done; echo $stray > {file}; wait"
     );
-    let program = sh(&script).restart(Restart::Never).grace(Duration::from_secs(1));
+    // Without pipes, whose end would be awaited.
+    let program = sh(&script).stdout(Output::Null).stderr(Output::Null);
+    let program = program.restart(Restart::Never).grace(Duration::from_secs(2));
     overseer.add("one", program).expect("it is added");
     overseer.start("one").expect("it starts");
     let state = || overseer.status("one").expect("a status").state;
