@@ -1,7 +1,7 @@
 //! Honeycomb: the log and the output of the tasks as events, by its HTTP API.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -22,7 +22,8 @@ const OWN: &str = "procmon";
 /// A handle to the thread that sends.
 #[derive(Debug, Clone)]
 pub(crate) struct Honeycomb {
-    events: SyncSender<Value>,
+    /// `None` is the last.
+    events: SyncSender<Option<Value>>,
     node: Option<String>,
     lost: Arc<AtomicU64>,
 }
@@ -70,6 +71,11 @@ impl Honeycomb {
         self.send(task, fields);
     }
 
+    /// Nothing more comes.
+    pub(crate) fn end(&self) {
+        let _ = self.events.try_send(None);
+    }
+
     /// Lines that came too fast.
     pub(crate) fn lose(&self, lines: u64) {
         self.lost.fetch_add(lines, Ordering::Relaxed);
@@ -81,14 +87,14 @@ impl Honeycomb {
             data.entry("node_id").or_insert_with(|| node.as_str().into());
         }
         let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
-        if self.events.try_send(json!({ "time": time, "data": data })).is_err() {
+        if self.events.try_send(Some(json!({ "time": time, "data": data }))).is_err() {
             self.lose(1);
         }
     }
 }
 
-/// Until no handle is left.
-fn send_all(account: &Account, waiting: &Receiver<Value>, lost: &AtomicU64) {
+/// Until the last.
+fn send_all(account: &Account, waiting: &Receiver<Option<Value>>, lost: &AtomicU64) {
     let agent = ureq::Agent::new_with_config(
         ureq::Agent::config_builder()
             .timeout_global(Some(PATIENCE))
@@ -98,12 +104,17 @@ fn send_all(account: &Account, waiting: &Receiver<Value>, lost: &AtomicU64) {
     );
     let mut told = String::new();
     let mut told_lost = 0;
-    while let Ok(first) = waiting.recv() {
+    let mut is_last = false;
+    while !is_last && let Ok(Some(first)) = waiting.recv() {
         let deadline = Instant::now() + WAIT;
         let mut batch = vec![first];
         while batch.len() < BATCH {
             match waiting.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(event) => batch.push(event),
+                Ok(Some(event)) => batch.push(event),
+                Ok(None) => {
+                    is_last = true;
+                    break;
+                }
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
             }
         }
@@ -112,13 +123,13 @@ fn send_all(account: &Account, waiting: &Receiver<Value>, lost: &AtomicU64) {
             lost.fetch_add(n, Ordering::Relaxed);
             // Each reason once: it may hold for a million events.
             if why != told {
-                eprintln!("procmon: warning: honeycomb takes no events: {why}");
+                warn(&format!("honeycomb takes no events: {why}"));
                 told = why;
             }
         }
         let all_lost = lost.load(Ordering::Relaxed);
         if all_lost >= told_lost + 1000 {
-            eprintln!("procmon: warning: {all_lost} events for honeycomb are lost so far");
+            warn(&format!("{all_lost} events for honeycomb are lost so far"));
             told_lost = all_lost;
         }
     }
@@ -133,6 +144,11 @@ fn post(agent: &ureq::Agent, account: &Account, batch: &Value) -> Result<(), Str
         401 => Err("the key is refused (401): see HONEYCOMB_KEY".to_string()),
         status => Err(format!("the answer is {status}")),
     }
+}
+
+/// Nobody may be there to read it.
+fn warn(what: &str) {
+    let _ = writeln!(io::stderr(), "procmon: warning: {what}");
 }
 
 /// As a part of a path.

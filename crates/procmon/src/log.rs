@@ -27,6 +27,8 @@ enum Order {
     Line(String),
     /// Write to this from now on.
     To(Target),
+    /// Nothing more comes.
+    End,
 }
 
 #[derive(Debug)]
@@ -42,8 +44,9 @@ enum Target {
 pub(crate) struct Writing(Receiver<()>);
 
 impl Writing {
-    /// Waits for what is left when no [`Log`] is left: not for ever.
-    pub(crate) fn finish(self) {
+    /// Writes what is left. Waits for it, but not for ever.
+    pub(crate) fn finish(self, log: &Log) {
+        let _ = log.lines.try_send(Order::End);
         let _ = self.0.recv_timeout(Duration::from_secs(1));
     }
 }
@@ -65,6 +68,7 @@ impl Log {
             for order in orders {
                 match order {
                     Order::To(new) => target = new,
+                    Order::End => break,
                     Order::Line(line) => {
                         let _ = match &mut target {
                             Target::Stdout => io::stdout().write_all(line.as_bytes()),
@@ -189,8 +193,7 @@ mod tests {
             log.debug("not this").write();
             log.info("pidinfo").with("pids", vec![1, 2]).with("npids", 2).write();
             log.warn("it \"died\"\n").task("redis").with("pid", 4711).write();
-            drop(log);
-            writing.finish();
+            writing.finish(&log);
         }
         let text = std::fs::read_to_string(&file).expect("a log");
         std::fs::remove_file(&file).expect("it goes");

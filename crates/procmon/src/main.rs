@@ -13,7 +13,8 @@ mod signals;
 mod tree;
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -43,24 +44,24 @@ fn main() -> ExitCode {
         }
     };
     if let Some(shell) = args.completions {
-        clap_complete::generate(shell, &mut Args::command(), "procmon", &mut io::stdout());
-        return ExitCode::SUCCESS;
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Args::command(), "procmon", &mut script);
+        return printed(&script);
     }
     if args.man {
-        return match clap_mangen::Man::new(Args::command()).render(&mut io::stdout()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::FAILURE,
-        };
+        let mut page = Vec::new();
+        let _ = clap_mangen::Man::new(Args::command()).render(&mut page);
+        return printed(&page);
     }
     let Some(file) = &args.file else {
-        println!("a config file name is required!");
+        let _ = writeln!(io::stdout(), "a config file name is required!");
         return ExitCode::FAILURE;
     };
-    match load(&args, &file.display().to_string()).and_then(|(config, warnings)| start(&args, config, &warnings)) {
+    match load(&args, file).and_then(|(config, warnings)| start(&args, config, &warnings)) {
         Ok(code) => ExitCode::from(code),
         Err(faults) => {
             for fault in faults {
-                eprintln!("{fault}");
+                let _ = writeln!(io::stderr(), "{fault}");
             }
             ExitCode::FAILURE
         }
@@ -70,8 +71,14 @@ fn main() -> ExitCode {
 /// What is wrong, a line each.
 type Faults = Vec<String>;
 
-fn load(args: &Args, file: &str) -> Result<(Config, Vec<String>), Faults> {
-    let text = std::fs::read(file).map_err(|error| vec![format!("{file} cannot be read: {error}")])?;
+/// Whether it could be.
+fn printed(text: &[u8]) -> ExitCode {
+    if io::stdout().write_all(text).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn load(args: &Args, path: &Path) -> Result<(Config, Vec<String>), Faults> {
+    let file = &path.display().to_string();
+    let text = std::fs::read(path).map_err(|error| vec![format!("{file} cannot be read: {error}")])?;
     let text = String::from_utf8(text).map_err(|_| vec![format!("{file} is no text: it is not UTF-8")])?;
     let given = Given { env: env(), nocheck: args.nocheck, strict: args.strict };
     let said = |faults: Vec<config::Fault>| faults.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -106,25 +113,26 @@ fn start(args: &Args, config: Config, warnings: &[String]) -> Result<u8, Faults>
     let tree = Tree::new(config, &args.only, printed, &log).map_err(|error| said(&error))?;
     if args.dry_run {
         for warning in warnings {
-            eprintln!("{warning}");
+            let _ = writeln!(io::stderr(), "{warning}");
         }
-        print!("{}", outline::of(&tree));
-        return Ok(0);
+        let shown = io::stdout().write_all(outline::of(&tree).as_bytes());
+        return shown.map(|()| 0).map_err(|error| said(&error));
     }
     for warning in warnings {
         log.warn(warning).write();
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| said(&error))?;
-    if let Some(honeycomb) = honeycomb {
+    if let Some(honeycomb) = &honeycomb {
         for lines in [tree.main.watch_logs(), tree.aside.watch_logs()] {
             runtime.spawn(forward(lines, honeycomb.clone()));
         }
     }
-    let code = runtime.block_on(run(args, tree, log)).map_err(|error| said(&error));
+    let code = runtime.block_on(run(args, tree, log.clone())).map_err(|error| said(&error));
     // A monitor that still waits for its answer holds nothing up.
     runtime.shutdown_background();
-    writing.finish();
-    if let Some(sent) = sent {
+    writing.finish(&log);
+    if let (Some(honeycomb), Some(sent)) = (honeycomb, sent) {
+        honeycomb.end();
         let _ = sent.recv_timeout(LAST_EVENTS);
     }
     code
@@ -133,18 +141,34 @@ fn start(args: &Args, config: Config, warnings: &[String]) -> Result<u8, Faults>
 async fn run(args: &Args, tree: Tree, log: Log) -> Result<u8, Box<dyn std::error::Error>> {
     // Before the first child: an ignored SIGCHLD would lose every status.
     pm_overseer::adopt_orphans()?;
-    let signals = Signals::new()?;
+    let mut signals = Signals::new()?;
     if let Some(address) = &args.listen {
         listen(&tree, address).await.map_err(|error| format!("--listen {address}: {error}"))?;
     }
+    // Signals with a task that come before there is anything to run it beside.
+    let mut early = Vec::new();
     for (name, check) in tree.config.prologue.clone() {
-        if let Err(why) = check::ask_apart(check).await {
+        let mut asking = std::pin::pin!(check::ask_apart(check));
+        let answer = loop {
+            tokio::select! {
+                answer = &mut asking => break answer,
+                came = signals.next() => match came.signal.and_then(|signal| tree.task_on(signal)) {
+                    Some((at, _)) if came.signal != Some(config::Signal::Term) => early.push(at),
+                    _ if came.is_end => {
+                        log.info(format_args!("got {came}: nothing was started yet")).write();
+                        return Ok(0);
+                    }
+                    _ => {}
+                },
+            }
+        };
+        if let Err(why) = answer {
             log.error("did not return ok").with("name", name.as_str()).with("why", why.as_str()).write();
             return Err(format!("the prologue '{}' failed: {why}", name.escape_debug()).into());
         }
     }
     log.open(&tree.config.logger.output);
-    let code = Runner::new(tree, log, signals).run().await;
+    let code = Runner::new(tree, log, signals, early).run().await;
     let _ = tokio::time::timeout(Duration::from_secs(1), pm_overseer::copied()).await;
     Ok(code)
 }

@@ -1,18 +1,19 @@
 //! Run: from the first start to the exit code.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::future::join;
-use pm_overseer::future::AllStopped;
+use futures_util::stream::FuturesUnordered;
 use pm_overseer::{State, StateChange, StateChanges};
-use tokio::time::{Interval, MissedTickBehavior, interval, interval_at, sleep_until, timeout};
+use tokio::sync::watch;
+use tokio::time::{Interval, MissedTickBehavior, interval, interval_at, sleep_until};
 
-use crate::config::{Kind, Signal, Task};
+use crate::config::{Kind, Signal};
 use crate::log::Log;
 use crate::signals::{Came, Signals};
 use crate::tree::Tree;
@@ -32,30 +33,52 @@ enum Then {
 }
 
 type Job = Pin<Box<dyn Future<Output = Then>>>;
+/// With its place in the list.
+type Beside = Pin<Box<dyn Future<Output = (usize, Then)>>>;
 
 pub(crate) struct Runner {
     tree: Tree,
     log: Log,
     signals: Signals,
-    /// Tasks that are due, each once, in the order of arrival.
+    /// Tasks that are due, each once, in the order of arrival: those on signals, and those that stop everything.
     due: Rc<RefCell<VecDeque<usize>>>,
     periods: Vec<(usize, Interval)>,
+    /// Tasks that run beside the rest, by their periods.
+    beside: FuturesUnordered<Beside>,
+    /// Those among them that run, and those that have become due in an outage.
+    busy: BTreeSet<usize>,
+    late: BTreeSet<usize>,
 }
 
 impl Runner {
-    pub(crate) fn new(tree: Tree, log: Log, signals: Signals) -> Self {
-        Runner { tree, log, signals, due: Rc::default(), periods: Vec::new() }
+    /// `early`: tasks whose signals have come already.
+    pub(crate) fn new(tree: Tree, log: Log, signals: Signals, early: Vec<usize>) -> Self {
+        let mut runner = Runner {
+            tree,
+            log,
+            signals,
+            due: Rc::default(),
+            periods: Vec::new(),
+            beside: FuturesUnordered::new(),
+            busy: BTreeSet::new(),
+            late: BTreeSet::new(),
+        };
+        early.into_iter().for_each(|at| runner.ask_for(at));
+        runner
     }
 
     /// Runs it all. The exit code.
     pub(crate) async fn run(mut self) -> u8 {
+        let (end_telling, is_over) = watch::channel(false);
         let telling = [self.tree.main.watch_state(), self.tree.aside.watch_state()]
-            .map(|changes| tokio::spawn(tell(changes, self.log.clone())));
+            .map(|changes| tokio::spawn(tell(changes, self.log.clone(), is_over.clone())));
         self.tree.start();
         let end = self.until_end().await;
         let code = self.stop(end).await;
+        // What was stopped has been told before that.
+        let _ = end_telling.send(true);
         for telling in telling {
-            telling.abort();
+            let _ = telling.await;
         }
         code
     }
@@ -65,22 +88,33 @@ impl Runner {
         let mut pidinfo = interval_at((Instant::now() + PIDINFO).into(), PIDINFO);
         let mut start = interval(START);
         let mut is_up = false;
-        let mut job: Option<Job> = None;
+        let mut job: Option<(usize, Job)> = None;
         loop {
             if job.is_none()
-                && is_up
-                && let Some(at) = self.next_due()
+                && let Some(at) = self.next_due(is_up)
             {
-                job = Some(self.job(at));
+                job = Some((at, self.job(at)));
+            }
+            let is_outage = job.as_ref().is_some_and(|(at, _)| self.tree.config.tasks[*at].shutdown);
+            if !is_outage {
+                for at in std::mem::take(&mut self.late) {
+                    self.run_beside(at);
+                }
             }
             tokio::select! {
                 came = self.signals.next() => {
-                    if let Some(end) = self.hear(came, &mut job).await {
+                    if let Some(end) = self.hear(came).await {
                         return Some(end);
                     }
                 }
-                then = async { match &mut job { Some(job) => job.await, None => std::future::pending().await } } => {
+                then = async { match &mut job { Some((_, job)) => job.await, None => std::future::pending().await } } => {
                     job = None;
+                    if then == Then::End {
+                        return None;
+                    }
+                }
+                Some((at, then)) = self.beside.next() => {
+                    self.busy.remove(&at);
                     if then == Then::End {
                         return None;
                     }
@@ -92,7 +126,15 @@ impl Runner {
                         self.arm();
                     }
                 }
-                at = next_period(&mut self.periods) => self.ask_for(at),
+                at = next_period(&mut self.periods) => {
+                    if self.tree.config.tasks[at].shutdown {
+                        self.ask_for(at);
+                    } else if is_outage {
+                        self.late.insert(at);
+                    } else {
+                        self.run_beside(at);
+                    }
+                }
                 _ = pidinfo.tick() => self.pidinfo(),
             }
         }
@@ -121,23 +163,29 @@ impl Runner {
         }
     }
 
-    fn next_due(&self) -> Option<usize> {
-        self.due.borrow_mut().pop_front()
+    /// Before the start is over, only what somebody at the terminal asks for: he may want to give it up.
+    fn next_due(&self, is_up: bool) -> Option<usize> {
+        let mut due = self.due.borrow_mut();
+        let may_run = |at: &usize| is_up || self.tree.config.tasks[*at].kind == Kind::Signal(Signal::Int);
+        let first = due.iter().position(may_run)?;
+        due.remove(first)
     }
 
-    /// The task that is run on this signal. Of several the last counts.
-    fn task_on(&self, signal: Signal) -> Option<(usize, &Task)> {
-        self.tree.tasks().filter(|(_, task)| task.kind == Kind::Signal(signal)).last()
+    /// Beside the rest, but never beside itself.
+    fn run_beside(&mut self, at: usize) {
+        if self.busy.insert(at) {
+            let (tree, log) = (self.tree.clone(), self.log.clone());
+            self.beside.push(Box::pin(async move { (at, run_aside(&tree, at, &log).await) }));
+        }
     }
 
     /// Whether this is the end.
-    async fn hear(&mut self, came: Came, job: &mut Option<Job>) -> Option<Came> {
-        let task = came.signal.and_then(|signal| self.task_on(signal)).map(|(at, task)| (at, task.name.clone()));
+    async fn hear(&mut self, came: Came) -> Option<Came> {
+        let task = came.signal.and_then(|signal| self.tree.task_on(signal)).map(|(at, task)| (at, task.name.clone()));
         self.log.info(format_args!("got {came}")).write();
         match (came.signal, task) {
             // It is the last that runs, and a second signal ends it.
             (Some(Signal::Term), Some((at, name))) => {
-                *job = None;
                 self.log.info("a task runs before the end").task(&name).write();
                 let tree = self.tree.clone();
                 let mut last = Box::pin(async move { tree.run_aside(at).await });
@@ -161,34 +209,29 @@ impl Runner {
         }
     }
 
-    /// What a signal or a time asks for.
-    fn job(&mut self, at: usize) -> Job {
-        let (tree, log) = (self.tree.clone(), self.log.clone());
-        let task = &tree.config.tasks[at];
-        if !task.shutdown {
-            let (tree, log) = (tree.clone(), log);
-            let terminate = task.terminate;
-            return Box::pin(async move {
-                run_aside(&tree, at, &log).await;
-                if terminate { Then::End } else { Then::GoOn }
-            });
+    /// What a signal asks for, or a period that stops everything.
+    fn job(&self, at: usize) -> Job {
+        let (tree, log, due) = (self.tree.clone(), self.log.clone(), Rc::clone(&self.due));
+        if !tree.config.tasks[at].shutdown {
+            return Box::pin(async move { run_aside(&tree, at, &log).await });
         }
-        let due = Rc::clone(&self.due);
         Box::pin(async move {
             log.warn("running shutdown task, temporarily stopping all tasks").task(&tree.config.tasks[at].name).write();
-            stop_within(tree.main.stop_all(), &tree, &log).await;
+            let supervised = tree.supervised();
+            stop_all(&tree, &log).await;
             // Signals that come meanwhile have their tasks run in the same outage; what is due by its period waits.
             let mut next = Some(at);
             while let Some(at) = next {
-                run_aside(&tree, at, &log).await;
-                if tree.config.tasks[at].terminate {
+                if run_aside(&tree, at, &log).await == Then::End {
                     return Then::End;
                 }
                 let mut due = due.borrow_mut();
                 let of_signal = |at: &usize| matches!(tree.config.tasks[*at].kind, Kind::Signal(_));
                 next = due.iter().position(of_signal).and_then(|first| due.remove(first));
             }
-            tree.start();
+            for name in supervised {
+                let _ = tree.main.start(name);
+            }
             log.warn("shutdown processing complete").write();
             Then::GoOn
         })
@@ -203,65 +246,66 @@ impl Runner {
 
     /// Stops everything.
     async fn stop(&mut self, end: Option<Came>) -> u8 {
-        let max = self.tree.config.shutdown_max;
         self.log.info("stopping everything").write();
-        let mut stopping = Box::pin(join(self.tree.main.stop_all(), self.tree.aside.stop_all()));
         let begun = Instant::now();
-        let mut still = interval_at((begun + STILL_STOPPING).into(), STILL_STOPPING);
-        let mut is_late = false;
-        loop {
+        let mut stopping = std::pin::pin!(stop_all(&self.tree, &self.log));
+        let is_late = loop {
             tokio::select! {
-                _ = &mut stopping => break,
-                () = sleep_until((begun + max).into()), if !is_late => {
-                    is_late = true;
-                    self.log.error(format_args!("requested shutdown did not complete within {max:?}")).write();
-                    self.kill();
-                }
+                is_late = &mut stopping => break is_late,
                 came = self.signals.next() => {
                     if came.is_end && begun.elapsed() >= APART {
                         self.log.warn(format_args!("got {came} again: killing what is left")).write();
-                        self.kill();
+                        kill(&self.tree);
                     }
                 }
-                _ = still.tick() => self.log.info(format_args!("still stopping: {}", self.still_there())).write(),
             }
-        }
+        };
         let is_interrupt = end.is_some_and(|came| came.signal == Some(Signal::Int));
         u8::from(is_late && is_interrupt)
     }
-
-    fn kill(&self) {
-        drop((self.tree.main.kill_all(), self.tree.aside.kill_all()));
-    }
-
-    fn still_there(&self) -> String {
-        let statuses = self.tree.main.list().into_iter().chain(self.tree.aside.list());
-        let rows = statuses.filter_map(|status| Some((pm::global().get(&status.id)?, status)));
-        let words = rows.map(|(row, status)| match status.kill_in {
-            Some(wait) => format!("{} (KILL in {:.0}s)", row.id, wait.as_secs_f64()),
-            None => format!("{} ({})", row.id, row.status),
-        });
-        words.collect::<Vec<_>>().join(", ")
-    }
 }
 
-/// Waits for a stop, and kills what is left when it takes too long.
-async fn stop_within(stopping: AllStopped, tree: &Tree, log: &Log) {
-    let mut stopping = Box::pin(stopping);
+/// Stops everything, what is run aside too: it may be run before a start. Whether it took too long, so that what was left
+/// was killed.
+async fn stop_all(tree: &Tree, log: &Log) -> bool {
     let max = tree.config.shutdown_max;
-    if timeout(max, &mut stopping).await.is_err() {
-        log.error(format_args!("requested shutdown did not complete within {max:?}")).write();
-        drop(tree.main.kill_all());
-        stopping.await;
+    let mut stopping = std::pin::pin!(join(tree.main.stop_all(), tree.aside.stop_all()));
+    let begun = Instant::now();
+    let mut still = interval_at((begun + STILL_STOPPING).into(), STILL_STOPPING);
+    let mut is_late = false;
+    loop {
+        tokio::select! {
+            _ = &mut stopping => return is_late,
+            () = sleep_until((begun + max).into()), if !is_late => {
+                is_late = true;
+                log.error(format_args!("requested shutdown did not complete within {max:?}")).write();
+                kill(tree);
+            }
+            _ = still.tick() => log.info(format_args!("still stopping: {}", still_there(tree))).write(),
+        }
     }
 }
 
-async fn run_aside(tree: &Tree, at: usize, log: &Log) {
-    let name = &tree.config.tasks[at].name;
-    let outcome = tree.run_aside(at).await;
-    if let Err(error) = outcome {
-        log.error(error).task(name).write();
+fn kill(tree: &Tree) {
+    drop((tree.main.kill_all(), tree.aside.kill_all()));
+}
+
+fn still_there(tree: &Tree) -> String {
+    let statuses = tree.main.list().into_iter().chain(tree.aside.list());
+    let rows = statuses.filter_map(|status| Some((pm::global().get(&status.id)?, status)));
+    let words = rows.map(|(row, status)| match status.kill_in {
+        Some(wait) => format!("{} (KILL in {:.0}s)", row.id, wait.as_secs_f64()),
+        None => format!("{} ({})", row.id, row.status),
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+async fn run_aside(tree: &Tree, at: usize, log: &Log) -> Then {
+    let task = &tree.config.tasks[at];
+    if let Err(error) = tree.run_aside(at).await {
+        log.error(error).task(&task.name).write();
     }
+    if task.terminate { Then::End } else { Then::GoOn }
 }
 
 /// The next of them that is due.
@@ -277,10 +321,16 @@ async fn next_period(periods: &mut [(usize, Interval)]) -> usize {
     .await
 }
 
-/// Tells of each start and each end.
-async fn tell(mut changes: StateChanges, log: Log) {
-    while let Some(change) = changes.next().await {
-        let StateChange { id, state, pid, exit_code, signal, error, next_start, .. } = change;
+/// Tells of each start and each end, until it is over and all is told.
+async fn tell(mut changes: StateChanges, log: Log, mut is_over: watch::Receiver<bool>) {
+    loop {
+        let change = tokio::select! {
+            biased;
+            change = changes.next() => change,
+            _ = is_over.wait_for(|is_over| *is_over) => None,
+        };
+        let Some(change) = change else { return };
+        let StateChange { id, state, pid, exit_code, signal, error, reason, next_start, .. } = change;
         match state {
             State::Running => {
                 let line = log.info("started").task(&id);
@@ -299,10 +349,12 @@ async fn tell(mut changes: StateChanges, log: Log) {
                 let line = match (&error, exit_code, signal) {
                     (Some(error), ..) => log.warn(error).task(&id),
                     (None, Some(0), _) => log.info("ended").task(&id).with("exitcode", 0),
+                    (None, Some(code), _) if reason.is_some() => log.info("ended").task(&id).with("exitcode", code),
                     (None, Some(code), _) => log.warn("ended").task(&id).with("exitcode", code),
                     (None, None, signal) => {
                         let name = signal.and_then(pm_overseer::Signal::from_raw).map(|signal| signal.to_string());
-                        log.warn("ended").task(&id).with("signal", name.unwrap_or_default())
+                        let line = if reason.is_some() { log.info("ended") } else { log.warn("ended") };
+                        line.task(&id).with("signal", name.unwrap_or_default())
                     }
                 };
                 line.write();

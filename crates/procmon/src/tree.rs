@@ -4,17 +4,18 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pm_overseer::{Backoff, Error, Outcome, Overseer, Probe, Program, Restart};
+use pm_overseer::{Backoff, Error, Outcome, Overseer, Probe, Program, Restart, State};
 use tokio::sync::Mutex;
 
 use crate::check::ask_apart;
-use crate::config::{Check, Config, Kind, Output, Task};
+use crate::config::{Check, Config, Kind, Output, Signal, Task};
 use crate::log::Log;
 
 /// How often it is asked whether a task is ready.
 const READY: Duration = Duration::from_millis(50);
 /// The longest delay before a restart, unless the first one is longer.
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// A run of so long is a good one.
 const GOOD: Duration = Duration::from_secs(60);
 
@@ -61,6 +62,12 @@ impl Tree {
 
     fn add(&self, at: usize, printed: Printed, width: usize, log: &Log) -> Result<(), Error> {
         let task = &self.config.tasks[at];
+        if let Kind::Child(parent) = task.kind
+            && !self.main.contains(&self.config.tasks[parent].name)
+        {
+            // Its parent is run aside, and never ready for others. The file was warned of.
+            return Ok(());
+        }
         let mut program = program(&self.config, task);
         if !task.path.is_empty() {
             let has_prefix = matches!(printed, Printed::Here { has_prefix: true });
@@ -72,11 +79,15 @@ impl Tree {
             let [stdout, stderr] = outputs;
             program = program.stdout(stdout).stderr(stderr);
         }
-        if !task.prerun.is_empty() {
+        let awaited = self.awaited_by(at);
+        if !task.prerun.is_empty() || !awaited.is_empty() {
             let (tree, log) = (self.clone(), log.clone());
             program = program.before(move || {
-                let (tree, log) = (tree.clone(), log.clone());
-                async move { tree.run_before(at, &log).await }
+                let (tree, log, awaited) = (tree.clone(), log.clone(), awaited.clone());
+                async move {
+                    tree.until_idle(&awaited).await;
+                    tree.run_before(at, &log).await;
+                }
             });
         }
         let is_below = matches!(task.kind, Kind::Child(_));
@@ -85,7 +96,12 @@ impl Tree {
             if let Kind::Child(parent) = task.kind {
                 main = main.parent(&self.config.tasks[parent].name);
             }
-            main = if task.is_onetime { main.restart(Restart::WithParent) } else { lasting(&self.config, task, main) };
+            main = if task.is_onetime {
+                // Never ready: what is below it never starts.
+                main.restart(Restart::WithParent).ready(Probe::by(std::future::pending).timeout(FOR_EVER))
+            } else {
+                lasting(&self.config, task, main)
+            };
             self.main.add(&task.name, main)?;
         }
         let is_before_others = || self.tasks().any(|(_, other)| other.prerun.contains(&at));
@@ -93,6 +109,32 @@ impl Tree {
             self.aside.add(&task.name, program.restart(Restart::Never))?;
         }
         Ok(())
+    }
+
+    /// What must have ended before this one starts: tasks that are run before the starts of what depends on it; and, of
+    /// one that is run both below a parent and before others, its other run.
+    fn awaited_by(&self, at: usize) -> Vec<usize> {
+        let is_below = |mut of: usize| loop {
+            match self.config.tasks[of].kind {
+                Kind::Child(parent) if parent == at => return true,
+                Kind::Child(parent) => of = parent,
+                _ => return false,
+            }
+        };
+        let below = self.tasks().filter(|(of, _)| is_below(*of)).flat_map(|(_, task)| &task.prerun);
+        let own = Some(&at).filter(|_| self.config.tasks[at].is_onetime);
+        let awaited: BTreeSet<usize> =
+            below.chain(own).copied().filter(|other| self.config.tasks[*other].is_onetime).collect();
+        awaited.into_iter().collect()
+    }
+
+    /// Until none of these runs aside.
+    async fn until_idle(&self, tasks: &[usize]) {
+        for at in tasks {
+            while self.aside.status(&self.config.tasks[*at].name).is_some_and(|status| lives(status.state)) {
+                tokio::time::sleep(READY).await;
+            }
+        }
     }
 
     /// Runs what stands before a start, in its order. One that fails is told, and changes nothing.
@@ -112,7 +154,8 @@ impl Tree {
                 }
                 continue;
             }
-            while !self.main.status(&task.name).is_some_and(|status| status.ready) {
+            // When everything is stopped it is not ready, and is not waited for.
+            while !self.config.tasks[at].shutdown && !self.main.status(&task.name).is_some_and(|status| status.ready) {
                 tokio::time::sleep(READY).await;
             }
         }
@@ -124,7 +167,17 @@ impl Tree {
             Some(turn) => Some(turn.lock().await),
             None => None,
         };
-        self.aside.supervise(&self.config.tasks[at].name).await
+        let name = &self.config.tasks[at].name;
+        while self.main.status(name).is_some_and(|status| lives(status.state)) {
+            tokio::time::sleep(READY).await;
+        }
+        loop {
+            // Somebody may have started it at the list, or it is still being stopped: it is run again after that.
+            match self.aside.supervise(name).await {
+                Err(Error::AlreadySupervised { .. }) => tokio::time::sleep(READY).await,
+                outcome => return outcome,
+            }
+        }
     }
 
     /// The tasks of this kind, those that take part.
@@ -132,11 +185,21 @@ impl Tree {
         self.wanted.iter().map(|at| (*at, &self.config.tasks[*at]))
     }
 
+    /// The task that is run on this signal. Of several the last counts.
+    pub(crate) fn task_on(&self, signal: Signal) -> Option<(usize, &Task)> {
+        self.tasks().filter(|(_, task)| task.kind == Kind::Signal(signal)).last()
+    }
+
     /// Starts what runs all the time.
     pub(crate) fn start(&self) {
-        for (_, task) in self.tasks().filter(|(_, task)| matches!(task.kind, Kind::Root | Kind::Child(_))) {
-            let _ = self.main.start(&task.name);
+        for status in self.main.list() {
+            let _ = self.main.start(status.id);
         }
+    }
+
+    /// The names of what runs, or waits to. What somebody has stopped at the list is not among them.
+    pub(crate) fn supervised(&self) -> Vec<String> {
+        self.main.list().into_iter().map(|status| status.id).filter(|id| pm::global().get(id).is_some()).collect()
     }
 
     /// Whether each has been ready, or has failed once: then the start is over.
@@ -148,6 +211,10 @@ impl Tree {
 
     fn has_come(&self, task: &Task) -> bool {
         let status = self.main.status(&task.name);
+        // Somebody has stopped it.
+        if pm::global().get(&task.name).is_none() {
+            return true;
+        }
         let has_tried = |restarts: u32, ready: bool| ready || restarts > 0 || task.is_onetime;
         let is_held_up = || match task.kind {
             Kind::Child(parent) => {
@@ -157,7 +224,14 @@ impl Tree {
             }
             _ => false,
         };
-        status.is_none_or(|status| has_tried(status.restarts, status.ready)) || is_held_up()
+        let waits_for_one_that_fails = || {
+            let lasting = task.prerun.iter().map(|prerun| &self.config.tasks[*prerun]).filter(|task| !task.is_onetime);
+            let is_ready = |task: &Task| self.main.status(&task.name).is_some_and(|status| status.ready);
+            lasting.into_iter().any(|prerun| !is_ready(prerun) && self.has_come(prerun))
+        };
+        status.is_none_or(|status| has_tried(status.restarts, status.ready))
+            || is_held_up()
+            || waits_for_one_that_fails()
     }
 }
 
@@ -187,8 +261,17 @@ fn wanted(config: &Config, only: &[String]) -> Result<BTreeSet<usize>, String> {
     Ok(wanted)
 }
 
+fn lives(state: State) -> bool {
+    matches!(state, State::Starting | State::Running | State::Stopping)
+}
+
 fn program(config: &Config, task: &Task) -> Program {
-    let mut program = if task.path.is_empty() { Program::nothing() } else { Program::new(&task.path).args(&task.args) };
+    let mut program = match (task.path.is_empty(), task.is_onetime) {
+        (false, _) => Program::new(&task.path).args(&task.args),
+        // Over when it has begun: what is run before it was all.
+        (true, true) => Program::new("true"),
+        (true, false) => Program::nothing(),
+    };
     for (name, value) in &config.env {
         program = program.env(name, value);
     }
@@ -214,8 +297,7 @@ fn lasting(config: &Config, task: &Task, program: Program) -> Program {
         program = program.ready(probe(check, task.max_startup).period(READY));
     }
     for health in &task.health {
-        program = program
-            .health(probe(&health.check, Duration::from_secs(3600)).period(health.period).failures(health.retries));
+        program = program.health(probe(&health.check, FOR_EVER).period(health.period).failures(health.retries));
     }
     program
 }

@@ -555,3 +555,269 @@ stderr = "SUPPRESS"
     assert!(started(&dir).chunks(2).all(|pair| pair == ["redis", "load"]), "{:?}", started(&dir));
     assert!(ups(&dir).iter().all(|(_, pid)| !common::is_alive(*pid)));
 }
+
+#[test]
+fn a_task_that_is_not_ready_in_time_is_tried_again_and_its_children_wait() {
+    let dir = Dir::new();
+    let text = r#"
+[env]
+DEFAULT_RESTART_DELAY = "10ms"
+[logger]
+level = "error"
+[[task]]
+name = "slow"
+path = "sh"
+args = ["-c", "echo slow $$ >> up; exec sleep 1000"]
+maxstartup = "150ms"
+[[task.monitors]]
+name = "ready"
+type = "http"
+url = "http://127.0.0.1:1/"
+[[task]]
+name = "below"
+path = "touch"
+args = ["below"]
+parent = "slow"
+"#;
+    dir.write("f.toml", text);
+    let procmon = Procmon::start(&dir, &["f.toml"]);
+    until("it has been tried thrice", || ups(&dir).len() == 3);
+    assert!(!dir.path("below").exists());
+    let (_, err) = procmon.end("QUIT", 0);
+    assert_eq!(err, "", "the log has errors alone");
+    assert!(ups(&dir).iter().all(|(_, pid)| !common::is_alive(*pid)));
+}
+
+#[test]
+fn a_period_with_a_shutdown_is_an_outage_and_one_that_terminates_is_the_end() {
+    let dir = Dir::new();
+    let every = |name: &str, period: &str, more: &str| {
+        format!(
+            "[[task]]\nname = \"{name}\"\npath = \"true\"\n[task.specials]\nonetime = true\nperiodic = \"{period}\"\n{more}"
+        )
+    };
+    let text = format!("{}{}", chain(), every("backup", "400ms", "shutdown = \"yes\"\n"));
+    dir.write("f.toml", &text);
+    let procmon = Procmon::start(&dir, &["f.toml"]);
+    until("it has run twice", || started(&dir).iter().filter(|name| *name == "backup").count() == 2);
+    assert_eq!(started(&dir)[..8].join(" "), "a b c backup a b c backup");
+    procmon.end("TERM", 0);
+    dir.write("f.toml", &format!("{}{}", chain(), every("last", "100ms", "terminate = \"t\"\n")));
+    let procmon = Procmon::start(&dir, &["f.toml"]);
+    assert_eq!(procmon.wait(), Some(0));
+    assert_eq!(started(&dir).join(" "), "a b c last");
+    assert!(ups(&dir).iter().all(|(_, pid)| !common::is_alive(*pid)));
+}
+
+fn task(name: &str, script: &str, more: &str) -> String {
+    format!("[[task]]\nname = \"{name}\"\npath = \"sh\"\nargs = [\"-c\", \"{script}\"]\n{more}")
+}
+
+const ONETIME: &str = "[task.specials]\nonetime = true\n";
+
+#[test]
+fn a_task_without_a_path_that_is_run_aside_is_over_when_what_is_run_before_it_is() {
+    let dir = Dir::new();
+    let aside = |name: &str, signal: &str, more: &str| {
+        format!("[[task]]\nname = \"{name}\"\nprerun = [\"pre\"]\n{ONETIME}signal = \"{signal}\"\n{more}")
+    };
+    let text = format!(
+        "{}{}{}{}",
+        task("pre", "echo pre 0 >> up", ONETIME),
+        task("a", "echo a $$ >> up; exec sleep 1000", ""),
+        aside("hup", "HUP", "shutdown = true\n"),
+        aside("term", "TERM", "")
+    );
+    dir.write("f.toml", &text);
+    let procmon = Procmon::start(&dir, &["f.toml"]);
+    procmon.until_up();
+    procmon.signal("HUP");
+    until("it is back", || started(&dir).len() == 4);
+    procmon.end("TERM", 0);
+    assert_eq!(started(&dir).join(" "), "a pre hup a pre term");
+}
+
+#[test]
+fn a_signal_during_the_prologue_ends_it_before_anything_is_started() {
+    let dir = Dir::new();
+    // It accepts, and never answers.
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = format!(
+        "[[prologue]]\nname = \"p\"\ntype = \"http\"\nurl = \"http://{}/\"\ntimeout = \"1h\"\n{}",
+        server.local_addr().unwrap(),
+        task("a", "touch started", "")
+    );
+    dir.write("f.toml", &text);
+    for signal in ["TERM", "INT", "QUIT"] {
+        let procmon = Procmon::start(&dir, &["f.toml"]);
+        let _asked = server.accept().unwrap();
+        procmon.end(signal, 0);
+    }
+    assert!(!dir.path("started").exists());
+}
+
+#[test]
+fn what_is_below_a_task_that_is_never_ready_never_starts_and_the_rest_runs() {
+    let dir = Dir::new();
+    let text = format!(
+        "{}{}{}{}{}",
+        task("a", "echo a $$ >> up; exec sleep 1000", ""),
+        task(
+            "once",
+            "echo once 0 >> up; while ! [ -e go ]; do sleep 0.01; done",
+            &format!("parent = \"a\"\n{ONETIME}")
+        ),
+        task("below", "touch below", "parent = \"once\"\n"),
+        task("hup", "echo hup 0 >> up", &format!("{ONETIME}signal = \"HUP\"\n")),
+        task("under", "touch under", "parent = \"hup\"\n"),
+    );
+    dir.write("f.toml", &text);
+    let procmon = Procmon::start(&dir, &["f.toml"]);
+    procmon.until_up();
+    procmon.signal("HUP");
+    until("the task on the signal has run", || ups(&dir).len() == 3);
+    dir.write("go", "");
+    until("it is done", || dir.read("err").contains("\"msg\":\"ended\",\"task\":\"once\""));
+    let (_, err) = procmon.end("TERM", 0);
+    assert!(err.contains("below never starts: its parent once") && err.contains("under never starts: its parent hup"));
+    assert!(!dir.path("below").exists() && !dir.path("under").exists());
+}
+
+#[test]
+fn an_outage_waits_for_what_is_run_before_a_start_and_does_not_wait_for_what_it_has_stopped() {
+    let dir = Dir::new();
+    // The second run of what stands before takes its time, and heeds no TERM.
+    let slow = "n=$(cat n 2>/dev/null); echo x$n > n; [ -z \\\"$n\\\" ] && exit; trap '' TERM; echo > slow; while ! [ -e go ]; do sleep 0.01; done; echo slow 0 >> up";
+    let text = format!(
+        "{}{}{}{}",
+        format_args!(
+            "[env]\nDEFAULT_RESTART_DELAY = \"10ms\"\n{}",
+            task("pre", slow, &format!("maxshutdown = \"1h\"\n{ONETIME}"))
+        ),
+        task("a", "echo a 0 >> up; while ! [ -e die ]; do sleep 0.01; done; rm die; exit 1", "prerun = [\"pre\"]\n"),
+        task("db", "exec sleep 1000", ""),
+        task(
+            "backup",
+            "echo backup 0 >> up",
+            &format!("prerun = [\"db\"]\n{ONETIME}signal = \"HUP\"\nshutdown = true\n")
+        ),
+    );
+    dir.write("f.toml", &text);
+    let procmon = Procmon::start(&dir, &["f.toml"]);
+    procmon.until_up();
+    dir.write("die", "");
+    until("it runs before the start", || dir.path("slow").exists());
+    procmon.signal("HUP");
+    until("the outage has begun", || dir.read("err").contains("running shutdown task"));
+    dir.write("go", "");
+    until("all are back", || ups(&dir).iter().filter(|(name, _)| name == "a").count() == 2);
+    let names: Vec<String> = ups(&dir).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names[..3].join(" "), "a slow backup", "{names:?}");
+    let (_, err) = procmon.end("TERM", 0);
+    assert!(err.contains("backup stops everything, db too"), "{err}");
+}
+
+#[test]
+fn one_that_is_both_below_a_parent_and_before_others_runs_once_at_a_time() {
+    let dir = Dir::new();
+    let locked = "exec 9>lock; flock -n 9 || echo twice >> twice; echo once 0 >> up; sleep 0.2";
+    let once = task("once", locked, &format!("parent = \"a\"\n{ONETIME}")).replace("\"sh\"", "\"bash\"");
+    let text = format!(
+        "{}{once}{}{}",
+        task("a", "exec sleep 1000", ""),
+        task("b", "echo b $$ >> up; exec sleep 1000", "prerun = [\"once\"]\n"),
+        task("c", "echo c $$ >> up; exec sleep 1000", "prerun = [\"once\"]\n"),
+    );
+    dir.write("f.toml", &text);
+    let procmon = Procmon::start(&dir, &["f.toml"]);
+    until("all are up", || ups(&dir).len() == 5);
+    procmon.end("TERM", 0);
+    assert_eq!(dir.read("twice"), "");
+}
+
+#[test]
+fn a_start_that_never_comes_about_holds_up_no_task_on_a_signal() {
+    let dir = Dir::new();
+    let on = |name: &str, signal: &str, more: &str| {
+        task(name, &format!("echo {name} 0 >> up"), &format!("{ONETIME}signal = \"{signal}\"\n{more}"))
+    };
+    let text = format!(
+        "[env]\nDEFAULT_RESTART_DELAY = \"10ms\"\n{}{}{}",
+        task("fails", "exit 1", "[[task.monitors]]\nname = \"ready\"\ntype = \"portinuse\"\nport = \"1\"\n"),
+        task("waits", "touch never", "prerun = [\"fails\"]\n"),
+        on("hup", "HUP", "")
+    );
+    dir.write("f.toml", &text);
+    let procmon = Procmon::start(&dir, &["f.toml"]);
+    procmon.signal_when_caught("HUP");
+    until("its task has run", || ups(&dir).len() == 1);
+    procmon.end("TERM", 0);
+    // One that hangs before a start holds up whoever wants to give up least of all.
+    let text = format!(
+        "{}{}{}",
+        task("hangs", "echo hangs $$ >> up; exec sleep 1000", ONETIME),
+        task("waits", "touch never", "prerun = [\"hangs\"]\n"),
+        on("int", "INT", "terminate = true\n")
+    );
+    std::fs::remove_file(dir.path("up")).unwrap();
+    dir.write("f.toml", &text);
+    let procmon = Procmon::start(&dir, &["f.toml"]);
+    until("it hangs", || ups(&dir).len() == 1);
+    procmon.end("INT", 0);
+    assert!(ups(&dir).len() == 2 && !common::is_alive(ups(&dir)[0].1) && !dir.path("never").exists());
+}
+
+#[test]
+fn what_the_list_has_started_or_stopped_is_heeded_by_an_outage() {
+    let dir = Dir::new();
+    let hup = task(
+        "hup",
+        "echo hup 0 >> up; [ -e first ] && exit; echo > first; while ! [ -e go ]; do sleep 0.01; done",
+        &format!("{ONETIME}signal = \"HUP\"\nshutdown = true\n"),
+    );
+    dir.write("f.toml", &format!("{}{hup}", chain()));
+    let procmon = Procmon::start(&dir, &["f.toml", "--listen", "./sock"]);
+    procmon.until_up();
+    until("all are up", || ups(&dir).len() == 3);
+    assert!(ask(&dir, "stop c\n").contains("stopped c"));
+    assert!(ask(&dir, "start hup\n").contains("started hup"));
+    until("it runs", || dir.path("first").exists());
+    procmon.signal("HUP");
+    until("two are back", || started(&dir).len() == 7);
+    assert_eq!(started(&dir).join(" "), "a b c hup hup a b", "once by hand, once in the outage; c stays stopped");
+    procmon.end("TERM", 0);
+}
+
+#[test]
+fn periods_do_not_hold_each_other_up_and_every_end_is_told() {
+    let dir = Dir::new();
+    let every = |name: &str, script: &str| task(name, script, &format!("{ONETIME}periodic = \"50ms\"\n"));
+    let text = format!(
+        "{}{}{}",
+        chain(),
+        every("long", "echo long >> longs; exec sleep 1000"),
+        every("short", "echo short >> shorts")
+    );
+    dir.write("f.toml", &text);
+    let procmon = Procmon::start(&dir, &["f.toml"]);
+    until("the short one has run thrice", || dir.read("shorts").lines().count() >= 3);
+    let (_, err) = procmon.end("TERM", 0);
+    assert_eq!(dir.read("longs"), "long\n", "it never overlaps itself");
+    for name in ["a", "b", "c", "long"] {
+        assert!(
+            err.contains(&format!("\"msg\":\"ended\",\"signal\":\"SIGTERM\",\"task\":\"{name}\"")),
+            "{name}: {err}"
+        );
+    }
+}
+
+#[test]
+fn a_reader_that_is_gone_is_a_failure_and_no_panic() {
+    let dir = Dir::new();
+    dir.write("f.toml", &chain());
+    for args in [&["--dry-run", "f.toml"][..], &["--completions", "bash"], &["--man"], &[], &["nothing.toml"]] {
+        let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let status = dir.command(args).stdout(full()).stderr(full()).status().unwrap();
+        assert_eq!(status.code(), Some(1), "{args:?}");
+    }
+}

@@ -5,6 +5,9 @@ use std::time::Duration;
 const UNITS: [(&str, f64); 8] =
     [("ns", 1e-9), ("us", 1e-6), ("µs", 1e-6), ("μs", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
 
+/// What Go has room for.
+const LONGEST: Duration = Duration::from_nanos(i64::MAX as u64);
+
 /// # Errors
 ///
 /// What is wrong, and what to write.
@@ -30,7 +33,8 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
         seconds += number.parse::<f64>().map_err(|_| wrong())? * factor;
         rest = behind;
     }
-    Duration::try_from_secs_f64(seconds).map_err(|_| wrong())
+    let longest = || format!("'{}' is too long: the longest is 292 years, as in Go", text.escape_debug());
+    Duration::try_from_secs_f64(seconds).ok().filter(|duration| *duration <= LONGEST).ok_or_else(longest)
 }
 
 #[cfg(test)]
@@ -58,8 +62,21 @@ mod tests {
 
     #[test]
     fn what_is_none_is_refused() {
-        for text in ["", "5", "s", "1d", "5 s", "1h 30m", "-1s", ".s", "1..5s", "1e3s", "5S", "9999999999999999999999h"]
-        {
+        for text in [
+            "",
+            "5",
+            "s",
+            "1d",
+            "5 s",
+            "1h 30m",
+            "-1s",
+            ".s",
+            "1..5s",
+            "1e3s",
+            "5S",
+            "9999999999999999999999h",
+            "2562048h",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

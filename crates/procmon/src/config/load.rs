@@ -12,6 +12,9 @@ use super::monitor::{Check, Parameters};
 use super::read::{At, Table, Text, kind};
 use super::{Config, Format, Health, Kind, Level, Logger, Output, Signal, Task, duration};
 
+/// As the list has it for an id.
+const LONGEST_NAME: usize = 256;
+
 /// What a file is read with.
 #[derive(Debug, Default)]
 pub(crate) struct Given {
@@ -36,6 +39,8 @@ pub(crate) fn load(file: &str, text: &str, given: &Given) -> Result<(Config, Vec
     }
     if !source.faults.is_empty() {
         // What else is wrong may be so because of these.
+        source.faults.sort();
+        source.faults.dedup();
         return Err(source.faults);
     }
     let mut loader = Loader { source, given, env: BTreeMap::new() };
@@ -255,13 +260,17 @@ impl Loader<'_> {
                 format!("a task has the name '{}' already, in line {line}", name.value.escape_debug()),
             );
         }
+        if name.value.len() > LONGEST_NAME {
+            self.source.fault(&name.at, format!("a name has {LONGEST_NAME} bytes at most"));
+        }
         let (at, name) = (name.at, name.value);
         let path = self.text(&mut table, "path").map(|path| path.value).unwrap_or_default();
         let args = self.list(&mut table, "args").into_iter().map(|arg| arg.value).collect();
         let parent = self.text(&mut table, "parent");
         let parent = parent.and_then(|parent| self.earlier(&parent, "parent", &name, tasks));
         let prerun = self.list(&mut table, "prerun");
-        let prerun = prerun.iter().filter_map(|earlier| self.earlier(earlier, "prerun", &name, tasks)).collect();
+        let prerun: Vec<usize> =
+            prerun.iter().filter_map(|earlier| self.earlier(earlier, "prerun", &name, tasks)).collect();
         let stdout = self.text(&mut table, "stdout").map(|text| text.value);
         let stderr = self.text(&mut table, "stderr").map(|text| text.value);
         let max_startup = self.duration(&mut table, "maxstartup", Duration::from_secs(10));
@@ -272,6 +281,14 @@ impl Loader<'_> {
         let (ready, health) = self.monitors(&monitors, &name);
         table.finish(&mut self.source);
 
+        let lasting = |prerun: &&usize| !tasks[**prerun].is_onetime;
+        if specials.shutdown
+            && let Some(prerun) = prerun.iter().find(lasting)
+        {
+            let prerun = &tasks[*prerun].name;
+            let what = format!("{name} stops everything, {prerun} too: it does not wait until that is ready");
+            self.source.warn(&at, what);
+        }
         let kind = match (specials.signal, parent, specials.periodic) {
             (Some(signal), ..) => Kind::Signal(signal),
             (None, Some(parent), _) => Kind::Child(parent),
@@ -291,7 +308,7 @@ impl Loader<'_> {
         }
         if let Kind::Child(parent) = kind {
             let parent = &tasks[parent];
-            if parent.is_onetime {
+            if parent.is_onetime || !matches!(parent.kind, Kind::Root | Kind::Child(_)) {
                 self.source
                     .warn(&at, format!("{name} never starts: its parent {} is onetime, and never ready", parent.name));
             }
@@ -366,7 +383,8 @@ impl Loader<'_> {
 
     fn retries(&mut self, parameters: &mut Parameters) -> u32 {
         let Some(text) = parameters.take("retries").filter(|text| !text.value.is_empty()) else { return 1 };
-        text.value.parse().ok().filter(|retries| *retries > 0).unwrap_or_else(|| {
+        // None is one: the first failure counts.
+        text.value.parse().map(|retries: u32| retries.max(1)).unwrap_or_else(|_| {
             let shown = text.value.escape_debug().to_string();
             self.source.fault(&text.at, format!("retries is '{shown}': use a number from 1"));
             1

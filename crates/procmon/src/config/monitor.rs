@@ -6,6 +6,8 @@ use super::duration;
 use super::fault::Source;
 use super::read::At;
 
+const NO_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Check {
     /// All of these can be bound.
@@ -39,6 +41,12 @@ impl Parameters {
             source.fault(&text.at, format!("{key}: {why}"));
             unless
         })
+    }
+
+    /// None at all is written as 0, as in Go.
+    fn timeout(&mut self, unless: Duration, source: &mut Source<'_>) -> Duration {
+        let timeout = self.duration("timeout", unless, source);
+        if timeout.is_zero() { NO_TIMEOUT } else { timeout }
     }
 
     fn needed(&mut self, of: &str, key: &str, source: &mut Source<'_>) -> Option<At<String>> {
@@ -88,7 +96,7 @@ impl Check {
         match kind {
             "portavailable" => Some(Check::PortAvailable { ports: parameters.ports(kind, source)? }),
             "portinuse" => {
-                let timeout = parameters.duration("timeout", Duration::from_millis(100), source);
+                let timeout = parameters.timeout(Duration::from_millis(100), source);
                 Some(Check::PortInUse { ports: parameters.ports(kind, source)?, timeout })
             }
             "ensuredir" => {
@@ -105,7 +113,7 @@ impl Check {
                 Some(Check::EnsureDir { path: path?.value, mode: mode? })
             }
             "redis" => {
-                let timeout = parameters.duration("timeout", Duration::from_secs(3), source);
+                let timeout = parameters.timeout(Duration::from_secs(3), source);
                 let addr = parameters.take("addr").filter(|addr| !addr.value.is_empty());
                 let Some(addr) = addr else { return Some(Check::Redis { addr: "localhost:6379".into(), timeout }) };
                 let is_addr = addr.value.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
@@ -114,13 +122,16 @@ impl Check {
                     source.fault(&addr.at, format!("addr is '{shown}': use host:port"));
                     return None;
                 }
-                Some(Check::Redis { addr: addr.value, timeout })
+                // Without a host it is this one, as in Go.
+                let addr = if addr.value.starts_with(':') { format!("localhost{}", addr.value) } else { addr.value };
+                Some(Check::Redis { addr, timeout })
             }
             "http" => {
-                let timeout = parameters.duration("timeout", Duration::from_secs(1), source);
+                let timeout = parameters.timeout(Duration::from_secs(1), source);
                 let verb = parameters.take("verb").map(|verb| verb.value).filter(|verb| !verb.is_empty());
                 let url = parameters.needed(kind, "url", source)?;
-                if !(url.value.starts_with("http://") || url.value.starts_with("https://")) {
+                let scheme = url.value.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+                if !matches!(scheme.as_deref(), Some("http" | "https")) {
                     let shown = url.value.escape_debug().to_string();
                     source.fault(&url.at, format!("url is '{shown}': use one that begins with http:// or https://"));
                     return None;

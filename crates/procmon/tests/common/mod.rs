@@ -96,6 +96,12 @@ impl<'a> Procmon<'a> {
         kill(self.child.id(), name);
     }
 
+    /// Sends it a signal when it has begun to listen to signals.
+    pub fn signal_when_caught(&self, name: &str) {
+        until("it is started", || self.dir.read("err").contains("\"msg\":\"started\""));
+        self.signal(name);
+    }
+
     /// Waits until the start is over.
     pub fn until_up(&self) {
         until("all tasks are up", || self.dir.read("err").contains("all tasks are up"));
