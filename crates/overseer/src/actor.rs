@@ -681,7 +681,7 @@ impl Actor {
         match &self.phase {
             Phase::Waiting { why, .. } => match why {
                 Wait::Parent if self.is_spent => {
-                    format!("done, until {} is ready again", parent.unwrap_or("its parent"))
+                    format!("done, waits for {}", parent.unwrap_or("its parent"))
                 }
                 Wait::Parent => format!("waiting for {}", parent.unwrap_or("its parent")),
                 Wait::Backoff => "waiting (backoff)".to_string(),

@@ -882,7 +882,7 @@ fn what_is_to_be_done_once_for_each_run_of_a_parent() {
     until("it waits", || row(&list, "once") == "waiting for parent");
     for n in 1..=3 {
         overseer.start("parent").unwrap();
-        until("it has run", || row(&list, "once") == "done, until parent is ready again");
+        until("it has run", || row(&list, "once") == "done, waits for parent");
         assert_eq!(dir.read("runs"), "x\n".repeat(n));
         let status = overseer.status("parent").unwrap();
         assert_eq!((status.state, status.pid, status.ready), (State::Running, None, true));
