@@ -642,6 +642,11 @@ impl Actor {
         self.begin_again
     }
 
+    /// It is to run, or to run again.
+    pub(crate) fn is_wanted(&self) -> bool {
+        matches!(self.goal, Goal::Up) || self.begin_again
+    }
+
     /// What depends on it may run.
     pub(crate) fn is_up(&self) -> bool {
         matches!((&self.goal, &self.phase), (Goal::Up, Phase::Running { .. })) && self.run.is_ready

@@ -205,6 +205,7 @@ impl Core {
             restarts: actor.restarts(),
             next_start: actor.next_start().map(|at| at.saturating_duration_since(Instant::now())),
             kill_in: actor.kill_at().map(|at| at.saturating_duration_since(Instant::now())),
+            supervised: actor.is_wanted(),
             ready: run.is_ready,
             lines_dropped: self.slots.get(id).map_or(0, |slot| slot.logs.lines_dropped()),
         })

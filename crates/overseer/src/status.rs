@@ -99,6 +99,8 @@ pub struct Status {
     pub next_start: Option<Duration>,
     /// While it is being stopped: how long it is until what is left gets KILL.
     pub kill_in: Option<Duration>,
+    /// It runs, or will by itself: nobody has stopped it.
+    pub supervised: bool,
     /// It runs, and its probe has succeeded.
     pub ready: bool,
     /// Lines that a file did not take, since it was added.

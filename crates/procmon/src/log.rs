@@ -25,8 +25,8 @@ pub(crate) struct Log {
 #[derive(Debug)]
 enum Order {
     Line(String),
-    /// Write to this from now on.
-    To(Target),
+    /// Write to this file from now on.
+    Open(String),
     /// Nothing more comes.
     End,
 }
@@ -57,17 +57,23 @@ impl Log {
     pub(crate) fn spawn(logger: &Logger, honeycomb: Option<Honeycomb>) -> io::Result<(Self, Writing)> {
         let (lines, orders) = sync_channel(WAITING);
         let (done, writing) = channel();
-        let mut target = match &logger.output {
-            Output::Stdout => Target::Stdout,
-            Output::Stderr => Target::Stderr,
-            Output::Suppress => Target::Nothing,
-            Output::File(_) if honeycomb.is_some() => Target::Nothing,
-            Output::File(path) => open(path).map_or(Target::Stderr, Target::File),
-        };
+        let output = logger.output.clone();
+        let is_elsewhere = honeycomb.is_some();
         std::thread::Builder::new().name("log".into()).spawn(move || {
+            // Here, since it may be a FIFO that nobody reads yet.
+            let mut target = match &output {
+                Output::Stdout => Target::Stdout,
+                Output::Stderr => Target::Stderr,
+                Output::Suppress => Target::Nothing,
+                Output::File(_) if is_elsewhere => Target::Nothing,
+                Output::File(path) => open(path).map_or(Target::Stderr, Target::File),
+            };
             for order in orders {
                 match order {
-                    Order::To(new) => target = new,
+                    Order::Open(path) => match open(&path) {
+                        Ok(file) => target = Target::File(file),
+                        Err(error) => _ = writeln!(io::stderr(), "procmon: the log {path} cannot be opened: {error}"),
+                    },
                     Order::End => break,
                     Order::Line(line) => {
                         let _ = match &mut target {
@@ -87,10 +93,7 @@ impl Log {
     /// Opens the file of the log, after the prologue, which may have made its directory.
     pub(crate) fn open(&self, output: &Output) {
         if let (Output::File(path), None) = (output, &self.honeycomb) {
-            match open(path) {
-                Ok(file) => _ = self.lines.send(Order::To(Target::File(file))),
-                Err(error) => self.warn(format_args!("the log {path} cannot be opened: {error}")).write(),
-            }
+            let _ = self.lines.try_send(Order::Open(path.clone()));
         }
     }
 

@@ -32,6 +32,14 @@ enum Then {
     End,
 }
 
+/// What a signal means.
+enum Heard {
+    GoOn,
+    End,
+    /// This task runs, and then it is the end.
+    Last(usize),
+}
+
 type Job = Pin<Box<dyn Future<Output = Then>>>;
 /// With its place in the list.
 type Beside = Pin<Box<dyn Future<Output = (usize, Then)>>>;
@@ -94,6 +102,11 @@ impl Runner {
                 && let Some(at) = self.next_due(is_up)
             {
                 job = Some((at, self.job(at)));
+                if self.tree.config.tasks[at].shutdown {
+                    // They are stopped with all the rest, and what they would do at their end is not done.
+                    self.beside.clear();
+                    self.busy.clear();
+                }
             }
             let is_outage = job.as_ref().is_some_and(|(at, _)| self.tree.config.tasks[*at].shutdown);
             if !is_outage {
@@ -103,8 +116,16 @@ impl Runner {
             }
             tokio::select! {
                 came = self.signals.next() => {
-                    if let Some(end) = self.hear(came).await {
-                        return Some(end);
+                    match self.hear(came) {
+                        Heard::GoOn => {}
+                        Heard::End => return Some(came),
+                        Heard::Last(at) => {
+                            // Nothing else goes on beside the last task, and nothing that it may wait for is held.
+                            drop(job.take());
+                            self.beside.clear();
+                            self.run_last(at).await;
+                            return Some(came);
+                        }
                     }
                 }
                 then = async { match &mut job { Some((_, job)) => job.await, None => std::future::pending().await } } => {
@@ -179,32 +200,33 @@ impl Runner {
         }
     }
 
-    /// Whether this is the end.
-    async fn hear(&mut self, came: Came) -> Option<Came> {
-        let task = came.signal.and_then(|signal| self.tree.task_on(signal)).map(|(at, task)| (at, task.name.clone()));
+    fn hear(&mut self, came: Came) -> Heard {
+        let task = came.signal.and_then(|signal| self.tree.task_on(signal)).map(|(at, _)| at);
         self.log.info(format_args!("got {came}")).write();
         match (came.signal, task) {
-            // It is the last that runs, and a second signal ends it.
-            (Some(Signal::Term), Some((at, name))) => {
-                self.log.info("a task runs before the end").task(&name).write();
-                let tree = self.tree.clone();
-                let mut last = Box::pin(async move { tree.run_aside(at).await });
-                let first = Instant::now();
-                loop {
-                    tokio::select! {
-                        _ = &mut last => return Some(came),
-                        next = self.signals.next() => if next.is_end && first.elapsed() >= APART { return Some(came) },
-                    }
-                }
-            }
-            (Some(_), Some((at, _))) => {
+            (Some(Signal::Term), Some(at)) => Heard::Last(at),
+            (Some(_), Some(at)) => {
                 self.ask_for(at);
-                None
+                Heard::GoOn
             }
-            _ if came.is_end => Some(came),
+            _ if came.is_end => Heard::End,
             _ => {
                 self.log.info(format_args!("{came} has no task, and is ignored")).write();
-                None
+                Heard::GoOn
+            }
+        }
+    }
+
+    /// Until it has ended, or a second signal comes.
+    async fn run_last(&mut self, at: usize) {
+        self.log.info("a task runs before the end").task(&self.tree.config.tasks[at].name).write();
+        let tree = self.tree.clone();
+        let mut last = Box::pin(async move { tree.run_aside(at).await });
+        let first = Instant::now();
+        loop {
+            tokio::select! {
+                _ = &mut last => return,
+                next = self.signals.next() => if next.is_end && first.elapsed() >= APART { return },
             }
         }
     }
@@ -218,6 +240,7 @@ impl Runner {
         Box::pin(async move {
             log.warn("running shutdown task, temporarily stopping all tasks").task(&tree.config.tasks[at].name).write();
             let supervised = tree.supervised();
+            tree.set_outage(true);
             stop_all(&tree, &log).await;
             // Signals that come meanwhile have their tasks run in the same outage; what is due by its period waits.
             let mut next = Some(at);
@@ -229,6 +252,7 @@ impl Runner {
                 let of_signal = |at: &usize| matches!(tree.config.tasks[*at].kind, Kind::Signal(_));
                 next = due.iter().position(of_signal).and_then(|first| due.remove(first));
             }
+            tree.set_outage(false);
             for name in supervised {
                 let _ = tree.main.start(name);
             }
@@ -275,7 +299,13 @@ async fn stop_all(tree: &Tree, log: &Log) -> bool {
     let mut is_late = false;
     loop {
         tokio::select! {
-            _ = &mut stopping => return is_late,
+            _ = &mut stopping => {
+                // Somebody may have started one at the list meanwhile.
+                if !tree.is_wanted() {
+                    return is_late;
+                }
+                stopping.set(join(tree.main.stop_all(), tree.aside.stop_all()));
+            }
             () = sleep_until((begun + max).into()), if !is_late => {
                 is_late = true;
                 log.error(format_args!("requested shutdown did not complete within {max:?}")).write();

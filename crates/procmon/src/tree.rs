@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use pm_overseer::{Backoff, Error, Outcome, Overseer, Probe, Program, Restart, State};
+use pm_overseer::{Backoff, Error, Outcome, Overseer, Probe, Program, Restart, State, Status};
 use tokio::sync::Mutex;
 
 use crate::check::ask_apart;
@@ -38,6 +39,8 @@ pub(crate) struct Tree {
     pub(crate) aside: Overseer,
     /// A task aside is run for one at a time.
     turns: Arc<HashMap<usize, Mutex<()>>>,
+    /// Everything is stopped, and nothing that runs all the time will become ready.
+    is_outage: Arc<AtomicBool>,
     /// Those of the file that take part.
     pub(crate) wanted: BTreeSet<usize>,
 }
@@ -53,7 +56,8 @@ impl Tree {
         let width = wanted.iter().map(|at| config.tasks[*at].name.chars().count()).max().unwrap_or(0);
         let turns = (0..config.tasks.len()).map(|at| (at, Mutex::new(()))).collect();
         let (main, aside) = (Overseer::new(), Overseer::new());
-        let tree = Tree { config: Arc::new(config), main, aside, turns: Arc::new(turns), wanted };
+        let tree =
+            Tree { config: Arc::new(config), main, aside, turns: Arc::new(turns), is_outage: Arc::default(), wanted };
         for at in tree.wanted.clone() {
             tree.add(at, printed, width, log).map_err(|error| error.to_string())?;
         }
@@ -85,14 +89,24 @@ impl Tree {
             program = program.before(move || {
                 let (tree, log, awaited) = (tree.clone(), log.clone(), awaited.clone());
                 async move {
-                    tree.until_idle(&awaited).await;
+                    tree.until_stopped(&awaited).await;
                     tree.run_before(at, &log).await;
                 }
             });
         }
         let is_below = matches!(task.kind, Kind::Child(_));
+        let is_before_others = || self.tasks().any(|(_, other)| other.prerun.contains(&at));
+        let is_aside = task.is_onetime && (!is_below || is_before_others());
         if is_below || task.kind == Kind::Root {
             let mut main = program.clone();
+            if is_aside {
+                // Its one process is that aside, for which this one waits: never two of a name.
+                let (tree, log) = (self.clone(), log.clone());
+                main = Program::new("true").before(move || {
+                    let (tree, log) = (tree.clone(), log.clone());
+                    async move { tree.run_for(at, at, &log).await }
+                });
+            }
             if let Kind::Child(parent) = task.kind {
                 main = main.parent(&self.config.tasks[parent].name);
             }
@@ -104,15 +118,14 @@ impl Tree {
             };
             self.main.add(&task.name, main)?;
         }
-        let is_before_others = || self.tasks().any(|(_, other)| other.prerun.contains(&at));
-        if task.is_onetime && (!is_below || is_before_others()) {
+        if is_aside {
             self.aside.add(&task.name, program.restart(Restart::Never))?;
         }
         Ok(())
     }
 
-    /// What must have ended before this one starts: tasks that are run before the starts of what depends on it; and, of
-    /// one that is run both below a parent and before others, its other run.
+    /// What must not be stopping any more before this one starts: tasks that are run before the starts of what depends on
+    /// it.
     fn awaited_by(&self, at: usize) -> Vec<usize> {
         let is_below = |mut of: usize| loop {
             match self.config.tasks[of].kind {
@@ -122,16 +135,15 @@ impl Tree {
             }
         };
         let below = self.tasks().filter(|(of, _)| is_below(*of)).flat_map(|(_, task)| &task.prerun);
-        let own = Some(&at).filter(|_| self.config.tasks[at].is_onetime);
-        let awaited: BTreeSet<usize> =
-            below.chain(own).copied().filter(|other| self.config.tasks[*other].is_onetime).collect();
+        let awaited: BTreeSet<usize> = below.copied().filter(|other| self.config.tasks[*other].is_onetime).collect();
         awaited.into_iter().collect()
     }
 
-    /// Until none of these runs aside.
-    async fn until_idle(&self, tasks: &[usize]) {
+    /// Until none of these is being stopped.
+    async fn until_stopped(&self, tasks: &[usize]) {
         for at in tasks {
-            while self.aside.status(&self.config.tasks[*at].name).is_some_and(|status| lives(status.state)) {
+            let is_stopping = |status: Status| status.state == State::Stopping;
+            while self.aside.status(&self.config.tasks[*at].name).is_some_and(is_stopping) {
                 tokio::time::sleep(READY).await;
             }
         }
@@ -142,22 +154,43 @@ impl Tree {
         for prerun in &self.config.tasks[at].prerun {
             let task = &self.config.tasks[*prerun];
             if task.is_onetime {
-                let outcome = self.run_aside(*prerun).await;
-                if !outcome.as_ref().is_ok_and(Outcome::is_success) {
-                    let how = outcome.map_or_else(|error| error.to_string(), |outcome| outcome.to_string());
-                    let before = &self.config.tasks[at].name;
-                    log.warn("a task that is run before another failed")
-                        .task(&task.name)
-                        .with("before", before.as_str())
-                        .with("how", how)
-                        .write();
-                }
+                self.run_for(*prerun, at, log).await;
                 continue;
             }
-            // When everything is stopped it is not ready, and is not waited for.
-            while !self.config.tasks[at].shutdown && !self.main.status(&task.name).is_some_and(|status| status.ready) {
+            while self.may_become_ready(at, &task.name) {
                 tokio::time::sleep(READY).await;
             }
+        }
+    }
+
+    /// Whether it is not ready, and worth waiting for.
+    fn may_become_ready(&self, of: usize, name: &str) -> bool {
+        // What stops everything, or is the last that runs, may have stopped it, or may come before it is ready.
+        let of = &self.config.tasks[of];
+        let is_last = of.kind == Kind::Signal(Signal::Term);
+        let waits = !(self.is_outage.load(Ordering::SeqCst) || of.shutdown || is_last);
+        waits && self.main.status(name).is_some_and(|status| status.supervised && !status.ready)
+    }
+
+    /// Everything is stopped from now on, or no longer.
+    pub(crate) fn set_outage(&self, yes: bool) {
+        self.is_outage.store(yes, Ordering::SeqCst);
+    }
+
+    /// Whether anything runs, or will by itself.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.main.list().into_iter().chain(self.aside.list()).any(|status| status.supervised)
+    }
+
+    /// Runs a onetime task to its end, for another one.
+    async fn run_for(&self, prerun: usize, at: usize, log: &Log) {
+        let task = &self.config.tasks[prerun];
+        let outcome = self.run_aside(prerun).await;
+        if !outcome.as_ref().is_ok_and(Outcome::is_success) {
+            let how = outcome.map_or_else(|error| error.to_string(), |outcome| outcome.to_string());
+            let before = &self.config.tasks[at].name;
+            let line = log.warn("a task that is run before another failed").task(&task.name);
+            line.with("before", before.as_str()).with("how", how).write();
         }
     }
 
@@ -168,9 +201,6 @@ impl Tree {
             None => None,
         };
         let name = &self.config.tasks[at].name;
-        while self.main.status(name).is_some_and(|status| lives(status.state)) {
-            tokio::time::sleep(READY).await;
-        }
         loop {
             // Somebody may have started it at the list, or it is still being stopped: it is run again after that.
             match self.aside.supervise(name).await {
@@ -199,7 +229,7 @@ impl Tree {
 
     /// The names of what runs, or waits to. What somebody has stopped at the list is not among them.
     pub(crate) fn supervised(&self) -> Vec<String> {
-        self.main.list().into_iter().map(|status| status.id).filter(|id| pm::global().get(id).is_some()).collect()
+        self.main.list().into_iter().filter(|status| status.supervised).map(|status| status.id).collect()
     }
 
     /// Whether each has been ready, or has failed once: then the start is over.
@@ -212,7 +242,7 @@ impl Tree {
     fn has_come(&self, task: &Task) -> bool {
         let status = self.main.status(&task.name);
         // Somebody has stopped it.
-        if pm::global().get(&task.name).is_none() {
+        if status.as_ref().is_some_and(|status| !status.supervised) {
             return true;
         }
         let has_tried = |restarts: u32, ready: bool| ready || restarts > 0 || task.is_onetime;
@@ -241,8 +271,8 @@ fn wanted(config: &Config, only: &[String]) -> Result<BTreeSet<usize>, String> {
         return Ok((0..config.tasks.len()).collect());
     }
     let mut due = Vec::new();
-    for name in only {
-        let at = config.tasks.iter().position(|task| task.name == *name);
+    for name in only.iter().map(|name| name.trim()).filter(|name| !name.is_empty()) {
+        let at = config.tasks.iter().position(|task| task.name == name);
         let names = || config.tasks.iter().map(|task| task.name.as_str()).collect::<Vec<_>>().join(", ");
         due.push(
             at.ok_or_else(|| format!("--only: there is no task '{}': these are: {}", name.escape_debug(), names()))?,
@@ -259,10 +289,6 @@ fn wanted(config: &Config, only: &[String]) -> Result<BTreeSet<usize>, String> {
         }
     }
     Ok(wanted)
-}
-
-fn lives(state: State) -> bool {
-    matches!(state, State::Starting | State::Running | State::Stopping)
 }
 
 fn program(config: &Config, task: &Task) -> Program {

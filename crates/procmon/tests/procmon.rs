@@ -288,7 +288,7 @@ fn the_log_and_what_tasks_print_go_to_honeycomb_and_not_to_files() {
 [[task]]
 name = "a"
 path = "sh"
-args = ["-c", "echo plain; echo '{\"n\": 1, \"bin\": \"mine\"}' >&2; exec sleep 1000"]
+args = ["-c", "echo plain; seq 500; echo '{\"n\": 1, \"bin\": \"mine\"}' >&2; exec sleep 1000"]
 stdout = "a.log"
 "#;
     dir.write("f.toml", task);
@@ -784,7 +784,9 @@ fn what_the_list_has_started_or_stopped_is_heeded_by_an_outage() {
     until("it runs", || dir.path("first").exists());
     procmon.signal("HUP");
     until("two are back", || started(&dir).len() == 7);
-    assert_eq!(started(&dir).join(" "), "a b c hup hup a b", "once by hand, once in the outage; c stays stopped");
+    until("the outage is over", || dir.read("err").contains("shutdown processing complete"));
+    assert!(!ask(&dir, "list\n").contains("\nc "), "it stays stopped");
+    assert_eq!(started(&dir).join(" "), "a b c hup hup a b", "once by hand, and once in the outage");
     procmon.end("TERM", 0);
 }
 
@@ -820,4 +822,120 @@ fn a_reader_that_is_gone_is_a_failure_and_no_panic() {
         let status = dir.command(args).stdout(full()).stderr(full()).status().unwrap();
         assert_eq!(status.code(), Some(1), "{args:?}");
     }
+}
+
+#[test]
+fn the_last_task_waits_for_nothing_that_would_never_come() {
+    let dir = Dir::new();
+    let on = |name: &str, signal: &str, more: &str| {
+        task(
+            name,
+            &format!("echo {name} 0 >> up; while ! [ -e go ]; do sleep 0.01; done"),
+            &format!("{more}{ONETIME}signal = \"{signal}\"\n"),
+        )
+    };
+    // What stands before it runs just now for its own signal.
+    let text = format!(
+        "{}{}{}",
+        chain(),
+        on("hup", "HUP", ""),
+        task("last", "echo last 0 >> up", &format!("prerun = [\"hup\"]\n{ONETIME}signal = \"TERM\"\n"))
+    );
+    dir.write("f.toml", &text);
+    let procmon = Procmon::start(&dir, &["f.toml"]);
+    procmon.until_up();
+    procmon.signal("HUP");
+    until("its task runs", || ups(&dir).iter().any(|(name, _)| name == "hup"));
+    procmon.signal("TERM");
+    until("it is heard", || dir.read("err").contains("a task runs before the end"));
+    dir.write("go", "");
+    assert_eq!(procmon.wait(), Some(0));
+    assert_eq!(ups(&dir).last().unwrap().0, "last");
+    // What stands before it never becomes ready.
+    let never = "[[task.monitors]]\nname = \"ready\"\ntype = \"portinuse\"\nport = \"1\"\n";
+    let text = format!(
+        "{}{}",
+        task("db", "exec sleep 1000", never),
+        task("last", "echo last 1 >> up", &format!("prerun = [\"db\"]\n{ONETIME}signal = \"TERM\"\n"))
+    );
+    dir.write("f.toml", &text);
+    let procmon = Procmon::start(&dir, &["f.toml"]);
+    procmon.signal_when_caught("TERM");
+    assert_eq!(procmon.wait(), Some(0));
+    assert_eq!(ups(&dir).last().unwrap(), &("last".to_string(), 1));
+}
+
+#[test]
+fn nothing_in_an_outage_waits_for_what_it_has_stopped_and_what_is_cut_off_ends_nothing() {
+    let dir = Dir::new();
+    let text = format!(
+        "{}{}{}{}",
+        task("db", "echo db 0 >> up; exec sleep 1000", ""),
+        task(
+            "hup",
+            "echo hup 0 >> up; while ! [ -e go ]; do sleep 0.01; done",
+            &format!("{ONETIME}signal = \"HUP\"\nshutdown = true\n")
+        ),
+        task("usr", "echo usr 0 >> up", &format!("prerun = [\"db\"]\n{ONETIME}signal = \"USR1\"\n")),
+        task("tick", "echo > tick; exec sleep 1000", &format!("{ONETIME}periodic = \"50ms\"\nterminate = true\n")),
+    );
+    dir.write("f.toml", &text);
+    let procmon = Procmon::start(&dir, &["f.toml"]);
+    until("the task with a period runs", || dir.path("tick").exists());
+    procmon.signal("HUP");
+    until("the outage has begun", || ups(&dir).iter().any(|(name, _)| name == "hup"));
+    procmon.signal("USR1");
+    until("it is heard", || dir.read("err").contains("got SIGUSR1"));
+    dir.write("go", "");
+    until("all are back", || ups(&dir).len() == 4);
+    assert_eq!(ups(&dir).into_iter().map(|(name, _)| name).collect::<Vec<_>>().join(" "), "db hup usr db");
+    procmon.end("TERM", 0);
+}
+
+#[test]
+fn a_task_with_preruns_of_its_own_that_is_both_below_and_before_others_runs_once_at_a_time() {
+    let dir = Dir::new();
+    let locked = "exec 9>lock; flock -n 9 || echo twice >> twice; echo once 0 >> up; sleep 0.3";
+    let once =
+        task("once", locked, &format!("parent = \"a\"\nprerun = [\"pre\"]\n{ONETIME}")).replace("\"sh\"", "\"bash\"");
+    let text = format!(
+        "{}{}{once}{}",
+        task("pre", "sleep 0.2", ONETIME),
+        task("a", "exec sleep 1000", ""),
+        task("b", "echo b $$ >> up; exec sleep 1000", "prerun = [\"once\"]\n"),
+    );
+    dir.write("f.toml", &text);
+    let procmon = Procmon::start(&dir, &["f.toml"]);
+    until("both have run", || ups(&dir).len() == 3);
+    procmon.end("TERM", 0);
+    assert_eq!(dir.read("twice"), "");
+}
+
+#[test]
+fn one_whose_stop_at_the_list_is_not_over_stays_stopped_through_an_outage() {
+    let dir = Dir::new();
+    let text = format!(
+        "{}{}{}",
+        task("a", "echo a $$ >> up; exec sleep 1000", ""),
+        task(
+            "deaf",
+            "trap '' TERM; echo deaf $$ >> up; while ! [ -e go ]; do sleep 0.01; done",
+            "maxshutdown = \"1h\"\n"
+        ),
+        task("hup", "echo hup 0 >> up", &format!("{ONETIME}signal = \"HUP\"\nshutdown = true\n")),
+    );
+    dir.write("f.toml", &text);
+    let procmon = Procmon::start(&dir, &["f.toml", "--listen", "./sock"]);
+    until("both are up", || ups(&dir).len() == 2);
+    procmon.until_up();
+    let mut stream = std::os::unix::net::UnixStream::connect(dir.path("sock")).unwrap();
+    stream.write_all(b"stop deaf\n").unwrap();
+    until("it is being stopped", || ask(&dir, "list\n").contains("deaf  stopping"));
+    procmon.signal("HUP");
+    until("the outage has begun", || dir.read("err").contains("running shutdown task"));
+    dir.write("go", "");
+    until("the outage is over", || dir.read("err").contains("shutdown processing complete"));
+    until("one is back", || ups(&dir).len() == 4);
+    assert!(!ask(&dir, "list\n").contains("\ndeaf "));
+    procmon.end("TERM", 0);
 }
