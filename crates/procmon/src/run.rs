@@ -240,7 +240,6 @@ impl Runner {
         Box::pin(async move {
             log.warn("running shutdown task, temporarily stopping all tasks").task(&tree.config.tasks[at].name).write();
             let supervised = tree.supervised();
-            tree.set_outage(true);
             stop_all(&tree, &log).await;
             // Signals that come meanwhile have their tasks run in the same outage; what is due by its period waits.
             let mut next = Some(at);
@@ -252,7 +251,6 @@ impl Runner {
                 let of_signal = |at: &usize| matches!(tree.config.tasks[*at].kind, Kind::Signal(_));
                 next = due.iter().position(of_signal).and_then(|first| due.remove(first));
             }
-            tree.set_outage(false);
             for name in supervised {
                 let _ = tree.main.start(name);
             }

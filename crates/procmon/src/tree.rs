@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pm_overseer::{Backoff, Error, Outcome, Overseer, Probe, Program, Restart, State, Status};
@@ -39,8 +38,6 @@ pub(crate) struct Tree {
     pub(crate) aside: Overseer,
     /// A task aside is run for one at a time.
     turns: Arc<HashMap<usize, Mutex<()>>>,
-    /// Everything is stopped, and nothing that runs all the time will become ready.
-    is_outage: Arc<AtomicBool>,
     /// Those of the file that take part.
     pub(crate) wanted: BTreeSet<usize>,
 }
@@ -56,8 +53,7 @@ impl Tree {
         let width = wanted.iter().map(|at| config.tasks[*at].name.chars().count()).max().unwrap_or(0);
         let turns = (0..config.tasks.len()).map(|at| (at, Mutex::new(()))).collect();
         let (main, aside) = (Overseer::new(), Overseer::new());
-        let tree =
-            Tree { config: Arc::new(config), main, aside, turns: Arc::new(turns), is_outage: Arc::default(), wanted };
+        let tree = Tree { config: Arc::new(config), main, aside, turns: Arc::new(turns), wanted };
         for at in tree.wanted.clone() {
             tree.add(at, printed, width, log).map_err(|error| error.to_string())?;
         }
@@ -165,16 +161,10 @@ impl Tree {
 
     /// Whether it is not ready, and worth waiting for.
     fn may_become_ready(&self, of: usize, name: &str) -> bool {
-        // What stops everything, or is the last that runs, may have stopped it, or may come before it is ready.
-        let of = &self.config.tasks[of];
-        let is_last = of.kind == Kind::Signal(Signal::Term);
-        let waits = !(self.is_outage.load(Ordering::SeqCst) || of.shutdown || is_last);
-        waits && self.main.status(name).is_some_and(|status| status.supervised && !status.ready)
-    }
-
-    /// Everything is stopped from now on, or no longer.
-    pub(crate) fn set_outage(&self, yes: bool) {
-        self.is_outage.store(yes, Ordering::SeqCst);
+        // The last that runs waits for nothing that may never come. What was stopped, as in an outage, will not become
+        // ready.
+        let is_last = self.config.tasks[of].kind == Kind::Signal(Signal::Term);
+        !is_last && self.main.status(name).is_some_and(|status| status.supervised && !status.ready)
     }
 
     /// Whether anything runs, or will by itself.
