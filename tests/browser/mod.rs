@@ -204,7 +204,9 @@ impl Browser {
             .unwrap_or_else(|error| panic!("{path}: {error}: npm install --prefix target/axe axe-core"));
         self.script(&axe).await;
         let run = "const done = arguments[arguments.length - 1];
-            axe.run().then((result) => done(result.violations.map((found) => [found.id, found.help, found.nodes.map((node) => node.html.slice(0, 200))])), (error) => done(String(error)));";
+            // What still fades in has the colours of neither its beginning nor its end.
+            const ends = document.getAnimations().filter((one) => one.effect.getComputedTiming().endTime !== Infinity);
+            Promise.allSettled(ends.map((one) => one.finished)).then(() => axe.run()).then((result) => done(result.violations.map((found) => [found.id, found.help, found.nodes.map((node) => node.html.slice(0, 200))])), (error) => done(String(error)));";
         let found = self.client.execute_async(run, Vec::new()).await.expect("axe runs");
         assert_eq!(found, json!([]), "{what}");
     }
