@@ -41,6 +41,7 @@ use crate::killed::Killed;
 use crate::limits::{self, Truncations};
 use crate::peer::Peer;
 use crate::proc::Outcome;
+use crate::progress::Meter;
 use crate::request;
 use crate::unwinding;
 use crate::value::Text;
@@ -134,6 +135,7 @@ struct State {
     waiters: Waiters,
     home: Home,
     note: Note,
+    progress: Meter,
     /// The start by the wall clock, from the first snapshot on. Not read at the start, because a
     /// clock is half of what a start costs.
     wall: Option<WallTime>,
@@ -240,6 +242,7 @@ impl Entry {
                 guards: 1,
                 has_panicked: false,
                 note: Note::None,
+                progress: Meter::default(),
                 wall: None,
                 site: None,
                 truncations: None,
@@ -275,6 +278,7 @@ impl Entry {
             guards,
             has_panicked,
             note,
+            progress,
             wall,
             site,
             truncations,
@@ -295,6 +299,7 @@ impl Entry {
         *guards = 1;
         *has_panicked = false;
         *note = Note::None;
+        *progress = Meter::default();
         *wall = None;
         *site = None;
         *truncations = None;
@@ -364,6 +369,15 @@ impl Entry {
             if is_over {
                 state.truncations().statuses += 1;
             }
+        }
+    }
+
+    #[inline]
+    pub(crate) fn set_progress(&self, done: u64, total: u64) {
+        if let Some(mut state) = self.live() {
+            self.clear_abandoned(&mut state);
+            let entered = state.history.entered();
+            state.progress.set(done, total, entered);
         }
     }
 

@@ -114,6 +114,7 @@ mod peer;
 mod pending_kill;
 mod port_command;
 mod proc;
+mod progress;
 #[cfg(any(test, fuzzing))]
 #[allow(missing_docs)]
 #[doc(hidden)]
@@ -155,6 +156,7 @@ pub use peer::{Peer, User};
 pub use pending_kill::PendingKill;
 pub use port_command::{Invocation, PortCommand, Reply};
 pub use proc::{Killing, Outcome, Proc, Site, Step};
+pub use progress::Progress;
 #[cfg(unix)]
 pub use server::BoundUnixServer;
 pub use server::{Address, BoundServer, Server};

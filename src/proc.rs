@@ -6,6 +6,7 @@ use std::panic::Location;
 use std::time::{Duration, SystemTime};
 
 use crate::peer::Peer;
+use crate::progress::Progress;
 
 /// A snapshot of one task, as readers see it: a row of the list.
 ///
@@ -42,6 +43,8 @@ pub struct Proc {
     pub elapsed: Duration,
     /// How long it has been in this status, or was at its end.
     pub in_status: Duration,
+    /// How far it has come, if it [says so](crate::Handle::progress).
+    pub progress: Option<Progress>,
     /// The last 32 statuses, oldest first; the last one is the current one.
     pub history: Vec<Step>,
     /// The time spent in each distinct status, in the order in which they

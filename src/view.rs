@@ -167,6 +167,7 @@ fn first<T>(items: &mut Vec<T>, limit: usize, order: impl Fn(&T, &T) -> Ordering
 #[derive(Debug, PartialEq)]
 enum Key {
     Time(Duration),
+    Percent(u64),
     Number(Number),
     Text(CompactString),
     Missing,
@@ -176,6 +177,7 @@ impl Sort {
     fn key(&self, row: &EntryRef<'_>, now: Moment, clearance: Clearance) -> Key {
         match self.field.cell(row, now, clearance) {
             Cell::Time(time) => Key::Time(time),
+            Cell::Percent(percent) => Key::Percent(percent),
             Cell::Missing | Cell::Text { text: "", .. } => Key::Missing,
             Cell::Text { text, .. } => Number::parse(text).map_or_else(|| Key::Text(text.into()), Key::Number),
         }
@@ -188,10 +190,11 @@ impl Sort {
             (Key::Missing, _) => return Ordering::Greater,
             (_, Key::Missing) => return Ordering::Less,
             (Key::Time(a), Key::Time(b)) => a.cmp(b),
+            (Key::Percent(a), Key::Percent(b)) => a.cmp(b),
             (Key::Number(a), Key::Number(b)) => a.cmp(b),
             (Key::Text(a), Key::Text(b)) => a.cmp(b),
-            (Key::Time(_) | Key::Number(_), _) => Ordering::Less,
-            (_, Key::Time(_) | Key::Number(_)) => Ordering::Greater,
+            (Key::Time(_) | Key::Percent(_) | Key::Number(_), _) => Ordering::Less,
+            (_, Key::Time(_) | Key::Percent(_) | Key::Number(_)) => Ordering::Greater,
         };
         if self.descending { order.reverse() } else { order }
     }

@@ -38,12 +38,22 @@ pub(crate) struct Row {
     #[serde(with = "time")]
     pub(crate) status_time: SystemTime,
     pub(crate) status: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) progress: Option<Parts>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) cancelling: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) killing: Option<KillRequest>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) note: Option<String>,
+}
+
+/// How far a task has come.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "client", derive(serde::Deserialize))]
+pub(crate) struct Parts {
+    pub(crate) done: u64,
+    pub(crate) total: u64,
 }
 
 /// A kill that is under way.

@@ -1,7 +1,7 @@
 //! Commands of the program's own at the port.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::{BufReader, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
@@ -9,44 +9,8 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt};
 use pm::{Invocation, Outcome, PortCommand, ProcList, Reply, Role};
 
-struct Client(BufReader<TcpStream>);
-
-impl Client {
-    /// A client whose table is frozen, so that only answers come.
-    fn connect(addr: SocketAddr) -> Client {
-        let stream = TcpStream::connect(addr).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        let mut client = Client(BufReader::new(stream));
-        client.types("\n");
-        client.up_to("frozen");
-        client
-    }
-
-    fn types(&mut self, text: &str) {
-        self.0.get_mut().write_all(text.as_bytes()).unwrap();
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.0.read_line(&mut line).unwrap();
-        line.trim_end_matches('\n').to_string()
-    }
-
-    fn up_to(&mut self, part: &str) -> String {
-        for _ in 0..1000 {
-            let line = self.line();
-            if line.contains(part) {
-                return line;
-            }
-        }
-        panic!("{part:?} did not come");
-    }
-
-    fn asks(&mut self, line: &str) -> String {
-        self.types(&format!("{line}\n"));
-        self.line()
-    }
-}
+mod port;
+use port::Client;
 
 fn echo() -> PortCommand {
     PortCommand::new("echo", |call: Invocation| async move { Ok(call.args) })

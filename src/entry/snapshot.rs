@@ -10,6 +10,7 @@ use crate::history::History;
 use crate::kill::Kill;
 use crate::limits::Truncations;
 use crate::proc::{Killing, Outcome, Proc};
+use crate::progress::Meter;
 
 /// A task, to be read under its lock: copy and compare, and nothing else.
 pub(crate) struct EntryRef<'a> {
@@ -17,6 +18,7 @@ pub(crate) struct EntryRef<'a> {
     pub(crate) started: Instant,
     history: &'a History,
     pub(crate) columns: &'a Columns,
+    pub(crate) progress: Meter,
     /// The kill that was accepted.
     pub(crate) kill: Option<&'a Arc<Kill>>,
     /// How and when it ended.
@@ -102,6 +104,7 @@ impl Entry {
             started: self.started,
             history: &state.history,
             columns: &state.columns,
+            progress: state.progress,
             kill: state.life.kill(),
             end: state.life.end(),
             truncations: state.truncations.as_deref(),
@@ -132,6 +135,7 @@ impl Entry {
             started: started.into(),
             elapsed: row.age(now),
             in_status: row.in_status(now),
+            progress: row.progress.at(self.started, until),
             history,
             profile,
             killing,

@@ -97,7 +97,7 @@ impl Question {
             }
             Question::By(column) => {
                 let field = view.field(&column, list)?;
-                if field.is_time() {
+                if field.is_time() || field == Field::Progress {
                     return Err(format!("invalid column '{}': by counts texts that are equal", field.name()));
                 }
                 Answer::Table(by::render(list, &view, &field))

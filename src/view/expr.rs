@@ -69,6 +69,7 @@ const OPERATORS: [(&str, Operator); 8] = [
 #[derive(Debug, Clone)]
 pub(crate) enum Value {
     Time(Duration),
+    Percent(f64),
     Text {
         text: String,
         /// The same as a number, if it was typed as one.
@@ -83,6 +84,7 @@ impl PartialEq for Value {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Value::Time(a), Value::Time(b)) => a == b,
+            (Value::Percent(a), Value::Percent(b)) => a == b,
             (Value::Text { text: a, is_text: n, .. }, Value::Text { text: b, is_text: m, .. }) => a == b && n == m,
             _ => false,
         }
@@ -150,6 +152,8 @@ impl Operator {
     fn holds(self, cell: Cell<'_>, value: &Value) -> bool {
         match (cell, value) {
             (Cell::Time(cell), Value::Time(value)) => self.orders(&cell, value),
+            (Cell::Percent(cell), Value::Percent(value)) => self.orders(&(cell as f64), value),
+            (Cell::Missing, Value::Percent(_)) => self == Operator::NotEqual,
             (Cell::Text { text: cell, shown }, Value::Text { text, number, is_text, search }) => match self {
                 Operator::Contains => search.find(shown.as_bytes()).is_some(),
                 Operator::ContainsNot => search.find(shown.as_bytes()).is_none(),
@@ -168,7 +172,7 @@ impl Operator {
                 Operator::NotEqual | Operator::ContainsNot => !text.is_empty(),
                 _ => false,
             },
-            (Cell::Time(_), Value::Text { .. }) | (Cell::Text { .. } | Cell::Missing, Value::Time(_)) => false,
+            (Cell::Time(_) | Cell::Percent(_), _) | (_, Value::Time(_) | Value::Percent(_)) => false,
         }
     }
 
@@ -304,6 +308,14 @@ impl<'a> Parser<'a> {
             return duration::parse(&text).map(Value::Time).map_err(|why| {
                 before.invalid(format!("{name} is a duration: 30s, 1.5 (seconds), 2m30s{}", more(why)))
             });
+        }
+        if *field == Field::Progress {
+            let percent = text.trim_end_matches('%').parse().ok().filter(|percent: &f64| percent.is_finite());
+            return match operator {
+                Operator::Contains | Operator::ContainsNot => None,
+                _ => percent.map(Value::Percent),
+            }
+            .ok_or_else(|| before.invalid("progress is in percent: progress<50"));
         }
         // An id is a name, also where it is made of digits.
         let is_text = is_quoted || *field == Field::Id;

@@ -16,6 +16,8 @@ pub(crate) enum Field {
     Status,
     Time,
     InStatus,
+    /// How far it has come, in percent.
+    Progress,
     /// A column of the program's.
     Column(String),
 }
@@ -30,6 +32,7 @@ pub(crate) enum Cell<'a> {
         shown: &'a str,
     },
     Time(Duration),
+    Percent(u64),
     /// The task has no such column, or it is a secret.
     Missing,
 }
@@ -40,16 +43,19 @@ impl<'a> Cell<'a> {
         Cell::Text { text, shown: text }
     }
 
-    /// What is printed, but for times.
+    /// What is printed, but for times and percents.
     pub(crate) fn shown(self) -> &'a str {
         match self {
             Cell::Text { shown, .. } => shown,
-            Cell::Time(_) | Cell::Missing => "",
+            Cell::Time(_) | Cell::Percent(_) | Cell::Missing => "",
         }
     }
 }
 
 const BUILT_IN: [Field; 4] = [Field::Id, Field::Status, Field::Time, Field::InStatus];
+
+/// What is known of tasks that need it. A program may have columns of these names: then those are meant.
+const FURTHER: [Field; 1] = [Field::Progress];
 
 impl Field {
     pub(crate) fn name(&self) -> &str {
@@ -58,11 +64,12 @@ impl Field {
             Field::Status => "status",
             Field::Time => "time",
             Field::InStatus => "in_status",
+            Field::Progress => "progress",
             Field::Column(name) => name,
         }
     }
 
-    /// Whether it is a duration.
+    /// Whether it holds durations.
     pub(crate) fn is_time(&self) -> bool {
         matches!(self, Field::Time | Field::InStatus)
     }
@@ -83,6 +90,7 @@ impl Field {
             Field::Status => Cell::text(row.status()),
             Field::Time => Cell::Time(row.age(now)),
             Field::InStatus => Cell::Time(row.in_status(now)),
+            Field::Progress => row.progress.percent().map_or(Cell::Missing, Cell::Percent),
             Field::Column(name) => match row.columns.get(name) {
                 Some(column) if column.is_known(clearance) => {
                     Cell::Text { text: column.text(), shown: column.shown(clearance) }
@@ -117,10 +125,11 @@ impl<'a> Fields<'a> {
         }
         let is_set = |row: &EntryRef<'_>| row.columns.get(name).is_some_and(|value| value.is_known(self.clearance));
         let is_column = || self.list.columns().iter().any(|known| known == name) || self.list.any(is_set);
-        match self.is_visible(name) && is_column() {
-            true => Ok(Field::Column(name.to_string())),
-            false => Err(format!("no column of that name ({})", self.names())),
+        if self.is_visible(name) && is_column() {
+            return Ok(Field::Column(name.to_string()));
         }
+        let further = FURTHER.iter().find(|field| field.name() == name);
+        further.cloned().ok_or_else(|| format!("no column of that name ({})", self.names()))
     }
 
     /// The columns of the table that are the program's.

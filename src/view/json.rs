@@ -40,6 +40,10 @@ fn push(text: &mut String, proc: &Proc) {
     push_time(text, r#","procTime":"#, proc.started);
     push_time(text, r#","statusTime":"#, proc.status_time());
     push_text(text, r#","status":"#, &proc.status);
+    if let Some(progress) = &proc.progress {
+        let written = write!(text, r#","progress":{{"done":{},"total":{}}}"#, progress.done, progress.total);
+        debug_assert!(written.is_ok(), "a String takes whatever is written to it");
+    }
     if let Some(killing) = &proc.killing {
         text.push_str(r#","cancelling":true"#);
         push_time(text, r#","killing":{"ts":"#, proc.time_of(killing));

@@ -33,6 +33,13 @@ fn text(proc: &Proc) -> String {
     if let Some(site) = &proc.site {
         line(format_args!("set at {site}"));
     }
+    if let Some(progress) = &proc.progress {
+        let (done, total, percent) = (progress.done, progress.total, progress.percent());
+        let pace = progress.rate().map_or(String::new(), |rate| format!(", {rate:.1} a second"));
+        let to_go =
+            progress.time_to_go().map_or(String::new(), |left| format!(", {:.0} s to go", left.as_secs_f64().ceil()));
+        line(format_args!("{done} of {total} done, {percent}%{pace}{to_go}"));
+    }
     if let Some(killing) = &proc.killing {
         let by = killing.by.as_ref().map_or("the program".to_string(), ToString::to_string);
         let (since, message) = (seconds(killing.since), escape::quoted(&killing.message));

@@ -52,8 +52,7 @@ pub(crate) async fn render(list: &ProcList, view: &View, pace: &mut Pace) -> Str
 /// Says how many rows of `total` are not shown.
 pub(crate) fn push_rest(table: &mut String, shown: usize, total: usize) {
     if shown < total {
-        let written = writeln!(table, "... {} more (limit {shown})", total - shown);
-        debug_assert!(written.is_ok(), "a String takes whatever is written to it");
+        push(table, format_args!("... {} more (limit {shown})\n", total - shown));
     }
 }
 
@@ -74,8 +73,7 @@ pub(crate) async fn rows(fields: &[Field], tasks: &[Arc<Entry>], now: Moment, vi
     let mut text = String::with_capacity(64 * (tasks.len() + 1));
     for (field, width) in fields.iter().zip(&widths) {
         let name = escape::echo(field.name()).to_string();
-        let written = write!(text, "{name:>width$}\t");
-        debug_assert!(written.is_ok(), "a String takes whatever is written to it");
+        push(&mut text, format_args!("{name:>width$}\t"));
     }
     end_row(&mut text);
     let mut cells = Cells::default();
@@ -91,9 +89,8 @@ pub(crate) async fn rows(fields: &[Field], tasks: &[Arc<Entry>], now: Moment, vi
                 (Field::Time | Field::InStatus, cell) => push_right(&mut text, cell.time, *width),
                 (_, cell) => escape::push(&mut text, cell.text, Form::Plain, CELL),
             }
-            if let (Field::Status, Some(since)) = (field, cells.killing) {
-                let written = write!(text, " (killing {:.1}s)", since.as_secs_f64());
-                debug_assert!(written.is_ok(), "a String takes whatever is written to it");
+            if *field == Field::Status {
+                cells.push_suffix(&mut text);
             }
             text.push('\t');
         }
@@ -115,14 +112,15 @@ fn fitting_rows(fields: &[Field], tasks: &[Arc<Entry>], now: Moment, view: &View
         if task.with_live(|row| cells.read(fields, row, now, view.clearance)).is_none() {
             continue;
         }
-        let row = fields.iter().zip(cells.iter()).map(|(field, cell)| match (field, cells.killing) {
-            (Field::Id, _) => escape::id(cell.text).to_string().into(),
-            (Field::Time | Field::InStatus, _) => duration::seconds(cell.time).into(),
-            (Field::Status, Some(since)) => {
-                let killing = format!(" (killing {:.1}s)", since.as_secs_f64());
-                grid::Cell::ending_in(escape::echo(cell.text).to_string(), &killing)
+        let row = fields.iter().zip(cells.iter()).map(|(field, cell)| match field {
+            Field::Id => escape::id(cell.text).to_string().into(),
+            Field::Time | Field::InStatus => duration::seconds(cell.time).into(),
+            Field::Status => {
+                let mut suffix = String::new();
+                cells.push_suffix(&mut suffix);
+                grid::Cell::ending_in(escape::echo(cell.text).to_string(), &suffix)
             }
-            (Field::Status | Field::Column(_), _) => escape::echo(cell.text).to_string().into(),
+            Field::Progress | Field::Column(_) => escape::echo(cell.text).to_string().into(),
         });
         grid.push_cells(row.collect());
     }
@@ -137,7 +135,7 @@ fn time_width(field: &Field, tasks: &[Arc<Entry>], now: Moment) -> usize {
             let in_status = |task: &Arc<Entry>| task.with_live(|row| row.in_status(now));
             tasks.iter().filter_map(in_status).max()
         }
-        Field::Id | Field::Status | Field::Column(_) => return 0,
+        Field::Id | Field::Status | Field::Progress | Field::Column(_) => return 0,
     };
     longest.map_or(0, |longest| duration::seconds(longest).len()).max(field.name().len())
 }
@@ -147,6 +145,11 @@ fn push_right(text: &mut String, time: Duration, width: usize) {
     duration::push_seconds(text, time);
     let missing = width.saturating_sub(text.len() - from);
     text.insert_str(from, &" ".repeat(missing));
+}
+
+fn push(text: &mut String, args: std::fmt::Arguments<'_>) {
+    let written = text.write_fmt(args);
+    debug_assert!(written.is_ok(), "a String takes whatever is written to it");
 }
 
 /// A row ends in the end of its last cell.
@@ -162,7 +165,9 @@ struct Cells {
     text: String,
     /// Where each text ends, and the time that stands in its place.
     ends: Vec<(usize, Duration)>,
-    /// For how long the task has been being killed.
+    /// How far the task has come.
+    progress: Option<(u64, u64)>,
+    /// For how long it has been being killed.
     killing: Option<Duration>,
 }
 
@@ -176,15 +181,27 @@ impl Cells {
     fn read(&mut self, fields: &[Field], row: &EntryRef<'_>, now: Moment, clearance: Clearance) {
         self.text.clear();
         self.ends.clear();
+        self.progress = row.progress.parts();
         self.killing = row.kill.map(|kill| now.since(kill.at));
         for field in fields {
             let mut time = Duration::ZERO;
             match field.cell(row, now, clearance) {
                 Cell::Text { shown, .. } => self.text.push_str(shown),
                 Cell::Time(passed) => time = passed,
+                Cell::Percent(percent) => push(&mut self.text, format_args!("{percent}%")),
                 Cell::Missing => self.text.push_str(field.mask(row)),
             }
             self.ends.push((self.text.len(), time));
+        }
+    }
+
+    /// What stands behind the status.
+    fn push_suffix(&self, text: &mut String) {
+        if let Some((done, total)) = self.progress {
+            push(text, format_args!(" {done}/{total}"));
+        }
+        if let Some(since) = self.killing {
+            push(text, format_args!(" (killing {:.1}s)", since.as_secs_f64()));
         }
     }
 

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Row, Step, Whole, time};
+use super::{Parts, Row, Step, Whole, time};
 use crate::proc::{self, Killing, Proc, Site};
+use crate::progress::Progress;
 
 /// `GET /procs/`. The server writes it piece by piece.
 #[derive(Debug, serde::Deserialize)]
@@ -40,6 +41,12 @@ impl Row {
             started: self.proc_time,
             elapsed: since(self.proc_time),
             in_status: since(self.status_time),
+            progress: self.progress.filter(|parts| parts.total > 0).map(|Parts { done, total }| Progress {
+                done,
+                total,
+                made: 0,
+                since: Duration::ZERO,
+            }),
             history: Vec::new(),
             profile: Vec::new(),
             killing,

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use super::{KillRequest, Place, Row, Spent, Step, Whole, time};
+use super::{KillRequest, Parts, Place, Row, Spent, Step, Whole, time};
 use crate::clock::Moment;
 use crate::columns::Clearance;
 use crate::entry::{Depth, Entry};
@@ -124,6 +124,7 @@ impl Row {
             proc_time: proc.started,
             status_time,
             status: proc.status,
+            progress: proc.progress.map(|progress| Parts { done: progress.done, total: progress.total }),
             cancelling: killing.is_some(),
             killing,
             note: proc.note,

@@ -1,7 +1,7 @@
 // One task in full: what it does, what it did, and the kill.
 
 import { announce, h, openSheet, setText } from './dom.js';
-import { age, clock, plain, short } from './format.js';
+import { age, clock, plain, short, statusOf } from './format.js';
 
 /** How often it is asked for again, while it is shown; and how long an answer may take. */
 const AGAIN = 1000;
@@ -72,7 +72,7 @@ export class Detail {
 
   show(task) {
     const site = task.site === undefined ? '' : `, set at ${plain(task.site.file)}:${task.site.line}`;
-    setText(this.status, plain(task.status));
+    setText(this.status, statusOf(task));
     this.statusAge.data = ` for ${age(task.in_status)}${site}`;
     this.total.data = `running for ${age(task.time)}, since ${clock(Date.parse(task.procTime))}`;
     this.history(task, task.time);

@@ -34,6 +34,11 @@ export function plain(text) {
   return text.replace(INVISIBLE, code);
 }
 
+/** The status of a task, with how far it has come. */
+export function statusOf({ status, progress }) {
+  return progress === undefined ? plain(status) : `${plain(status)} ${progress.done}/${progress.total}`;
+}
+
 /** A number with thin separators. */
 export const count = new Intl.NumberFormat('en').format;
 

@@ -2,7 +2,7 @@
 
 import { Detail, callForm } from './detail.js';
 import { announce, h, openSheet, setText } from './dom.js';
-import { age, clock, count, moment, plain, warmth } from './format.js';
+import { age, clock, count, moment, plain, statusOf, warmth } from './format.js';
 import { Feed, Server } from './server.js';
 import { Table, natural } from './table.js';
 
@@ -289,7 +289,7 @@ function task(proc) {
     idKey: natural(proc.id),
     started: proc.procTime,
     attrs,
-    status: plain(proc.status),
+    status: statusOf(proc),
     start: moment(proc.procTime),
     killing: proc.killing === undefined ? undefined : Date.parse(proc.killing.ts),
   };
