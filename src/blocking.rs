@@ -56,10 +56,11 @@ impl Handle {
         T: Send + 'static,
     {
         let (handle, guard, location) = (self.clone(), self.keep(), Location::caller());
+        let since = self.entry.statuses();
         let work = move || {
             // Dropped by a panic, it tells that to the list.
             let _guard = guard;
-            match handle.entry.look_for_kill(location) {
+            match handle.entry.look_for_kill(location, since) {
                 Some(killed) => Err(killed),
                 None => catch(|| handle.in_scope(|| f(&handle))),
             }

@@ -18,14 +18,16 @@
 //! but strings, no waker is cloned, woken or dropped, and no other lock is taken.
 
 mod end;
+mod family;
 mod home;
+mod rare;
 mod snapshot;
 
 use std::borrow::Cow;
 #[cfg(feature = "tower")]
 use std::net::SocketAddr;
 use std::panic::Location;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
 use std::thread;
@@ -36,6 +38,7 @@ use compact_str::CompactString;
 use crate::clock::WallTime;
 use crate::columns::Columns;
 use crate::history::History;
+use crate::hook::Hook;
 use crate::kill::Kill;
 use crate::killed::Killed;
 use crate::limits::{self, Truncations};
@@ -43,12 +46,15 @@ use crate::peer::Peer;
 use crate::proc::Outcome;
 use crate::progress::Meter;
 use crate::request;
+use crate::timer;
 use crate::unwinding;
 use crate::value::Text;
 use crate::waiters::{Key, Waiters};
 pub(crate) use end::{Cause, End, Extra, Guards, Note};
 use home::Home;
 pub(crate) use home::List;
+pub(crate) use rare::Parent;
+use rare::Rare;
 pub(crate) use snapshot::{Depth, EntryRef};
 
 /// A bit of [`Entry::signals`]: a kill has been accepted.
@@ -59,6 +65,9 @@ const ABANDONED: u8 = 2;
 
 /// A bit of [`Entry::signals`]: no kill point unwinds. It is no reason to look.
 const QUIET: u8 = 4;
+
+/// A bit of [`Entry::signals`]: its parent was being killed when it was born. It is killed when it looks.
+const INHERITED: u8 = 8;
 
 /// The slot of a task that is in the map.
 const IN_MAP: u32 = u32::MAX;
@@ -71,13 +80,17 @@ const IN_MAP: u32 = u32::MAX;
 #[repr(C)]
 pub(crate) struct Entry {
     started: Instant,
-    /// [`KILL`], [`ABANDONED`] and [`QUIET`].
+    /// [`KILL`], [`ABANDONED`], [`QUIET`] and [`INHERITED`].
     signals: AtomicU8,
     /// There is a history that takes memory of its own.
     has_past: AtomicBool,
     /// It was started by a destructor, while its thread was unwinding already.
     started_unwinding: bool,
     is_nobody: bool,
+    /// It has passed a kill point.
+    has_kill_point: AtomicBool,
+    /// How often its status was set. It changes under the lock.
+    statuses: AtomicU32,
     /// Where it is, if it is not in the map; else [`IN_MAP`].
     slot: u32,
     state: Mutex<State>,
@@ -141,12 +154,11 @@ struct State {
     wall: Option<WallTime>,
     /// Where the program last set the status. Not known of a span's.
     site: Option<&'static Location<'static>>,
-    /// What was over a limit, if anything ever was.
-    truncations: Option<Box<Truncations>>,
+    /// What few tasks have.
+    rare: Option<Box<Rare>>,
 }
 
 /// A task that nobody else knows yet: its columns are set without a lock.
-#[cfg_attr(not(feature = "tower"), allow(dead_code))]
 pub(crate) struct Fresh<'a>(&'a mut State);
 
 #[cfg(feature = "tower")]
@@ -200,6 +212,16 @@ pub(crate) enum Awaited {
     End,
 }
 
+/// How far a kill has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// The task has passed no kill point so far.
+    NoKillPoint,
+    /// It has passed some, and none since the kill.
+    Unseen,
+    Seen,
+}
+
 /// The answer to a request to kill.
 pub(crate) enum KillReply {
     Accepted(Arc<Kill>),
@@ -213,6 +235,18 @@ impl Entry {
     pub(crate) fn new(start: Start<'_>) -> Self {
         let Start { name, started, forbidden, list } = start;
         Entry::with_life(name, started, forbidden, Life::Running, Home::Kept(list))
+    }
+
+    /// A child of a task that has left its list, or never was in one. It is in none either.
+    pub(crate) fn unlisted(parent: &Entry) -> Self {
+        let life = match parent.lock().life.kill() {
+            Some(kill) => Life::Ended { outcome: Outcome::Killed, kill: Some(Arc::clone(kill)), at: Instant::now() },
+            None => Life::Nobody,
+        };
+        let is_nobody = matches!(life, Life::Nobody);
+        let signals = AtomicU8::new(if is_nobody { 0 } else { KILL });
+        let name = Name::Id(Id { hash: 0, id: "" });
+        Entry { is_nobody, signals, ..Entry::with_life(name, Instant::now(), false, life, Home::Gone) }
     }
 
     /// What stands for a task where there is none: it has no id, and its verbs do nothing.
@@ -231,6 +265,8 @@ impl Entry {
             started,
             signals: AtomicU8::new(0),
             has_past: AtomicBool::new(false),
+            has_kill_point: AtomicBool::new(false),
+            statuses: AtomicU32::new(0),
             started_unwinding: unwinding::is_under_way(),
             state: Mutex::new(State {
                 history: History::new(),
@@ -245,7 +281,7 @@ impl Entry {
                 progress: Meter::default(),
                 wall: None,
                 site: None,
-                truncations: None,
+                rare: None,
             }),
         }
     }
@@ -264,6 +300,8 @@ impl Entry {
             started: old_start,
             signals,
             has_past,
+            has_kill_point,
+            statuses,
             started_unwinding,
             state,
         } = self;
@@ -281,7 +319,7 @@ impl Entry {
             progress,
             wall,
             site,
-            truncations,
+            rare,
         } = state;
         *old_id = id;
         *old_hash = hash;
@@ -289,6 +327,8 @@ impl Entry {
         *old_start = started;
         *signals.get_mut() = 0;
         *has_past.get_mut() = false;
+        *has_kill_point.get_mut() = false;
+        *statuses.get_mut() = 0;
         *started_unwinding = unwinding::is_under_way();
         *life = Life::Running;
         columns.reset();
@@ -302,7 +342,7 @@ impl Entry {
         *progress = Meter::default();
         *wall = None;
         *site = None;
-        *truncations = None;
+        *rare = None;
     }
 
     /// The task, as long as nobody else knows it.
@@ -366,6 +406,7 @@ impl Entry {
                 self.has_past.store(true, Ordering::Relaxed);
             }
             state.site = site;
+            self.statuses.store(self.statuses.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
             if is_over {
                 state.truncations().statuses += 1;
             }
@@ -444,6 +485,64 @@ impl Entry {
         }
     }
 
+    /// Has `hook` called when it is killed. If it was, that is at once; and never, if it has ended without.
+    pub(crate) fn add_hook(&self, hook: &Arc<Hook>) {
+        let mut state = self.lock();
+        let kill = state.life.kill().cloned();
+        match (&state.life, kill) {
+            (_, Some(kill)) => {
+                drop(state);
+                Arc::clone(hook).call(kill);
+            }
+            (Life::Running, None) => {
+                state.rare().hooks.push(Arc::clone(hook));
+                drop(state);
+                // Its parent's kill counts.
+                self.look_at_inheritance();
+            }
+            (Life::Nobody | Life::Killing { .. } | Life::Ended { .. }, None) => {
+                drop(state);
+                hook.take_back();
+            }
+        }
+    }
+
+    pub(crate) fn forget_hook(&self, hook: &Arc<Hook>) {
+        let mut state = self.lock();
+        if let Some(rare) = state.rare.as_mut()
+            && let Some(at) = rare.hooks.iter().position(|known| Arc::ptr_eq(known, hook))
+        {
+            let ours = rare.hooks.swap_remove(at);
+            drop(state);
+            drop(ours);
+        }
+    }
+
+    /// Replaces the deadline. Returns whether the task may be killed; if not, it has none.
+    pub(crate) fn set_deadline(&self, key: Option<timer::Key>) -> bool {
+        let Some(mut state) = self.live() else {
+            key.into_iter().for_each(timer::forget);
+            return true;
+        };
+        let is_forbidden = state.forbidden && key.is_some();
+        let (kept, over) = if is_forbidden { (None, key) } else { (key, None) };
+        let before = match (&mut state.rare, kept) {
+            (None, None) => None,
+            (_, kept) => std::mem::replace(&mut state.rare().deadline, kept),
+        };
+        drop(state);
+        before.into_iter().chain(over).for_each(timer::forget);
+        !is_forbidden
+    }
+
+    /// Notes something about a task that goes on.
+    pub(crate) fn set_note(&self, note: String) {
+        let note = limits::cut(note.into(), limits::NOTE);
+        if let Some(mut state) = self.live() {
+            state.note = Note::Text(Arc::from(note));
+        }
+    }
+
     pub(crate) fn forbid_kill(&self) {
         self.lock().forbidden = true;
     }
@@ -469,15 +568,17 @@ impl Entry {
             state.truncations().messages += 1;
         }
         let woken = state.waiters.take();
+        let hooks = state.rare.as_mut().map(|rare| std::mem::take(&mut rare.hooks)).unwrap_or_default();
         drop(state);
         woken.wake();
+        hooks.into_iter().for_each(|hook| hook.call(Arc::clone(&kill)));
         KillReply::Accepted(kill)
     }
 
     /// Whether a kill has been accepted, be it before the end or not.
     #[inline]
     pub(crate) fn is_killed(&self) -> bool {
-        self.signals.load(Ordering::Acquire) & KILL != 0
+        self.signals.load(Ordering::Acquire) & (KILL | INHERITED) != 0
     }
 
     /// The call of a status is no kill point from now on: the code that reports may not be that of the task.
@@ -500,28 +601,55 @@ impl Entry {
     #[inline]
     pub(crate) fn kill_point(&self, location: &'static Location<'static>) -> Option<Killed> {
         unwinding::clear_mark();
+        self.pass_kill_point();
         match self.signals.load(Ordering::Acquire) & !QUIET {
             0 => None,
-            _ => self.see_kill(location, true),
+            _ => self.see_kill(location, None, true),
         }
     }
 
-    /// The same for code of ours that looks on behalf of a task: it is not counted.
+    /// Notes that it has one.
     #[inline]
-    pub(crate) fn look_for_kill(&self, location: &'static Location<'static>) -> Option<Killed> {
+    pub(crate) fn pass_kill_point(&self) {
+        if !self.has_kill_point.load(Ordering::Relaxed) {
+            self.has_kill_point.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// How often its status was set.
+    #[inline]
+    pub(crate) fn statuses(&self) -> u32 {
+        self.statuses.load(Ordering::Relaxed)
+    }
+
+    /// The same for code of ours that looks on behalf of a task, since so many of its statuses were set: it is not counted.
+    #[inline]
+    pub(crate) fn look_for_kill(&self, location: &'static Location<'static>, since: u32) -> Option<Killed> {
+        self.pass_kill_point();
         match self.signals.load(Ordering::Acquire) & !QUIET {
             0 => None,
-            _ => self.see_kill(location, false),
+            _ => self.see_kill(location, Some(since), false),
+        }
+    }
+
+    #[inline]
+    fn look_at_inheritance(&self) {
+        if self.signals.load(Ordering::Acquire) & INHERITED != 0 {
+            self.inherit();
         }
     }
 
     #[cold]
-    fn see_kill(&self, location: &'static Location<'static>, counts: bool) -> Option<Killed> {
+    fn see_kill(&self, location: &'static Location<'static>, since: Option<u32>, counts: bool) -> Option<Killed> {
+        self.look_at_inheritance();
         // A kill point that is passed while unwinding is part of the cleanup.
         let counts = counts && !thread::panicking();
         let mut state = self.lock();
         self.clear_abandoned(&mut state);
         let (status, guards) = (state.history.current().clone(), state.guards);
+        // Where it has told its status since is nearer to where it is.
+        let is_later = since.is_some_and(|since| since != self.statuses());
+        let location = state.site.filter(|_| is_later).unwrap_or(location);
         match &mut state.life {
             Life::Killing { kill, seen, unseen, passed } => {
                 match *seen {
@@ -576,6 +704,9 @@ impl Entry {
         if self.is_nobody {
             return Poll::Pending;
         }
+        if awaited == Awaited::Kill {
+            self.look_at_inheritance();
+        }
         let has_come = |state: &State| if state.life.has_come(awaited) { Poll::Ready(()) } else { Poll::Pending };
         Waiters::poll(|| self.lock(), |state| &mut state.waiters, has_come, key, waker)
     }
@@ -586,11 +717,15 @@ impl Entry {
         drop(waker);
     }
 
-    /// The status, and whether the task has seen its kill.
-    pub(crate) fn status_and_seen(&self) -> (Cow<'static, str>, bool) {
+    /// The status, and how far the kill has come.
+    pub(crate) fn status_and_reach(&self) -> (Cow<'static, str>, Reach) {
         let state = self.lock();
-        let seen = matches!(state.life, Life::Killing { seen: true, .. });
-        (state.history.current().clone(), seen)
+        let reach = match state.life {
+            Life::Killing { seen: true, .. } => Reach::Seen,
+            _ if self.has_kill_point.load(Ordering::Relaxed) => Reach::Unseen,
+            _ => Reach::NoKillPoint,
+        };
+        (state.history.current().clone(), reach)
     }
 
     /// Gives back the history, which is never asked for once the guard is gone.
@@ -622,8 +757,8 @@ impl Entry {
             return spilled;
         }
         let kill = state.life.kill().map_or(0, |kill| size_of::<Kill>() + kill.id.len() + kill.message.len());
-        let truncations = state.truncations.as_ref().map_or(0, |_| size_of::<Truncations>());
-        spilled + kill + truncations + state.note.spilled() + state.waiters.spilled()
+        let rare = state.rare.as_deref().map_or(0, Rare::memory);
+        spilled + kill + rare + state.note.spilled() + state.waiters.spilled()
     }
 }
 
@@ -653,7 +788,12 @@ impl State {
     }
 
     #[cold]
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    #[cold]
     fn truncations(&mut self) -> &mut Truncations {
-        self.truncations.get_or_insert_default()
+        &mut self.rare().truncations
     }
 }

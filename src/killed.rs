@@ -88,8 +88,8 @@ impl Killed {
         &self.0.status
     }
 
-    /// Where the task saw the kill: the call of `status`, `try_status`,
-    /// `check`, `run` or `killed`.
+    /// Where the task saw the kill: the call of `status`, `try_status` or `check`. For `run` and `killed`, the call
+    /// that set the last status, if that was later: it is nearer to where the task was.
     pub fn location(&self) -> &'static Location<'static> {
         self.0.location
     }

@@ -87,17 +87,20 @@ mod audit;
 mod blocking;
 mod buffer;
 mod call;
+mod child;
 #[cfg(feature = "client")]
 pub mod client;
 mod clock;
 mod columns;
 mod current;
+mod deadline;
 mod duration;
 mod entry;
 mod escape;
 mod finished;
 mod global;
 mod history;
+mod hook;
 #[cfg(feature = "http")]
 pub mod http;
 mod key;
@@ -108,6 +111,7 @@ pub mod layer;
 mod limits;
 mod list;
 mod numbers;
+mod on_kill;
 mod own_thread;
 mod pace;
 mod peer;
@@ -131,6 +135,7 @@ mod spans;
 mod spare;
 mod stats;
 mod task;
+mod timer;
 mod unwinding;
 mod value;
 mod view;
@@ -138,6 +143,7 @@ mod wait;
 mod waiters;
 #[cfg(any(feature = "http", feature = "client"))]
 mod wire;
+mod workers;
 
 pub use access::Role;
 pub use current::{current, try_current};
@@ -152,6 +158,7 @@ pub use killed::{KillError, Killed};
 #[cfg(feature = "tower")]
 pub use layer::layer;
 pub use list::ProcList;
+pub use on_kill::OnKill;
 pub use peer::{Peer, User};
 pub use pending_kill::PendingKill;
 pub use port_command::{Invocation, PortCommand, Reply};

@@ -23,6 +23,7 @@ use crate::finished::Finished;
 use crate::key::{ById, IdentityHasher, Named};
 use crate::limits::{self, ID};
 use crate::numbers::{Blocks, Numbers};
+use crate::peer::Peer;
 use crate::proc::Proc;
 use crate::request;
 use crate::slots::Slots;
@@ -235,13 +236,10 @@ impl ProcList {
             let (name, list) = (Name::Id(self.shared.key(id)), Arc::clone(stripe) as _);
             self.shared.enter(spare::entry(Start { name, started, forbidden, list }, &describe))
         };
-        if !id.is_empty()
-            && id.len() <= ID
-            && let Some(entry) = enter(id)
-        {
+        if let Some(entry) = enter_within(id, &enter) {
             return entry;
         }
-        self.insert_next_best(id, enter)
+        self.shared.insert_next_best(id, enter)
     }
 
     /// Adds a request, under the next of their ids.
@@ -272,45 +270,6 @@ impl ProcList {
     fn is_request(&self, number: u64) -> bool {
         self.shared.has_lookalikes.store(true, Ordering::SeqCst);
         self.find_request(number).is_some()
-    }
-
-    /// Enters a task under the next best id.
-    #[cold]
-    fn insert_next_best(&self, id: &str, enter: impl Fn(&str) -> Option<Arc<Entry>>) -> Arc<Entry> {
-        if id.is_empty() {
-            loop {
-                let n = self.shared.unnamed.fetch_add(1, Ordering::Relaxed);
-                if let Some(entry) = enter(&format!("task{n}")) {
-                    return entry;
-                }
-            }
-        }
-        let entry = self.insert_with_suffix(id, enter);
-        if id.len() > ID {
-            entry.id_was_cut();
-        }
-        entry
-    }
-
-    fn insert_with_suffix(&self, id: &str, enter: impl Fn(&str) -> Option<Arc<Entry>>) -> Arc<Entry> {
-        if id.len() > ID
-            && let Some(entry) = enter(&within(id, ""))
-        {
-            return entry;
-        }
-        for n in 2..=9 {
-            if let Some(entry) = enter(&within(id, &format!("+{n}"))) {
-                return entry;
-            }
-        }
-        // Clients choose ids: a number that is never used twice is found at
-        // once, however many tasks have this one.
-        loop {
-            let n = self.shared.repeated.fetch_add(1, Ordering::Relaxed);
-            if let Some(entry) = enter(&within(id, &format!("+{n}"))) {
-                return entry;
-            }
-        }
     }
 
     /// The id with the next number of `prefix`.
@@ -430,6 +389,45 @@ impl Shared {
         removed.map(|(by_id, ())| by_id.entry)
     }
 
+    /// Enters a task under the next best id.
+    #[cold]
+    fn insert_next_best(&self, id: &str, enter: impl Fn(&str) -> Option<Arc<Entry>>) -> Arc<Entry> {
+        if id.is_empty() {
+            loop {
+                let n = self.unnamed.fetch_add(1, Ordering::Relaxed);
+                if let Some(entry) = enter(&format!("task{n}")) {
+                    return entry;
+                }
+            }
+        }
+        let entry = self.insert_with_suffix(id, enter);
+        if id.len() > ID {
+            entry.id_was_cut();
+        }
+        entry
+    }
+
+    fn insert_with_suffix(&self, id: &str, enter: impl Fn(&str) -> Option<Arc<Entry>>) -> Arc<Entry> {
+        if id.len() > ID
+            && let Some(entry) = enter(&within(id, ""))
+        {
+            return entry;
+        }
+        for n in 2..=9 {
+            if let Some(entry) = enter(&within(id, &format!("+{n}"))) {
+                return entry;
+            }
+        }
+        // Clients choose ids: a number that is never used twice is found at
+        // once, however many tasks have this one.
+        loop {
+            let n = self.repeated.fetch_add(1, Ordering::Relaxed);
+            if let Some(entry) = enter(&within(id, &format!("+{n}"))) {
+                return entry;
+            }
+        }
+    }
+
     /// Adds `entry` if its id is free.
     fn enter(&self, entry: Arc<Entry>) -> Option<Arc<Entry>> {
         match self.running.entry(ById::new(Arc::clone(&entry))) {
@@ -452,6 +450,7 @@ impl Stripe {
     #[cold]
     fn announce(&self, extra: Extra) {
         extra.woken.wake();
+        drop(extra.left);
         if let Some((kill, ending)) = extra.kill {
             kill.announce(ending.clone());
             self.shared.audit.kill_ended(&kill, &ending);
@@ -476,8 +475,18 @@ impl List for Stripe {
         }
     }
 
-    fn kill(&self, entry: &Entry, message: String) -> KillReply {
-        self.shared.request(entry, message, None)
+    fn start(self: Arc<Self>, id: &str, describe: &dyn Fn(Fresh<'_>)) -> Arc<Entry> {
+        let started = Instant::now();
+        let forbidden = self.shared.forbid_kill.load(Ordering::Relaxed);
+        let enter = |id: &str| {
+            let (name, list) = (Name::Id(self.shared.key(id)), Arc::clone(&self) as _);
+            self.shared.enter(spare::entry(Start { name, started, forbidden, list }, describe))
+        };
+        enter_within(id, &enter).unwrap_or_else(|| self.shared.insert_next_best(id, enter))
+    }
+
+    fn kill(&self, entry: &Entry, message: String, by: Option<Arc<Peer>>) -> KillReply {
+        self.shared.request(entry, message, by)
     }
 
     /// For [`NAMES`] names. The values are hidden either way.
@@ -487,6 +496,12 @@ impl List for Stripe {
             secrets.insert(name.into());
         }
     }
+}
+
+/// Enters a task under its own id, if that is one and is free.
+#[inline]
+fn enter_within(id: &str, enter: impl Fn(&str) -> Option<Arc<Entry>>) -> Option<Arc<Entry>> {
+    if id.is_empty() || id.len() > ID { None } else { enter(id) }
 }
 
 /// Which stripe the calling thread uses.

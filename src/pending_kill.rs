@@ -92,6 +92,15 @@ impl ProcList {
     pub(crate) fn request(&self, entry: &Entry, message: String, by: Option<Arc<Peer>>) -> KillReply {
         self.shared.request(entry, message, by)
     }
+
+    pub(crate) fn request_all(
+        &self,
+        entry: &Entry,
+        message: String,
+        by: Option<Arc<Peer>>,
+    ) -> (KillReply, Vec<(Arc<Entry>, KillReply)>) {
+        self.shared.request_all(entry, message, by)
+    }
 }
 
 impl Handle {
@@ -110,15 +119,36 @@ impl Handle {
     /// # Ok::<(), pm::KillError>(())
     /// ```
     pub fn kill(&self, message: impl Into<String>) -> Result<(), KillError> {
-        let reply = self.entry.list().map_or(KillReply::Ended, |list| list.kill(&self.entry, message.into()));
+        let reply = self.entry.list().map_or(KillReply::Ended, |list| list.kill(&self.entry, message.into(), None));
         reply.accepted(self.id()).map(drop)
     }
 }
 
 impl Shared {
     /// The one door for kills: all of them go through it, and into the audit. `by` is `None` if the
-    /// program itself asks.
+    /// program itself asks. The kill of a task reaches those below it.
     pub(crate) fn request(&self, entry: &Entry, message: String, by: Option<Arc<Peer>>) -> KillReply {
+        self.request_all(entry, message, by).0
+    }
+
+    /// The same, with what was answered for each task below it.
+    pub(crate) fn request_all(
+        &self,
+        entry: &Entry,
+        message: String,
+        by: Option<Arc<Peer>>,
+    ) -> (KillReply, Vec<(Arc<Entry>, KillReply)>) {
+        let reply = self.request_one(entry, message, by);
+        let KillReply::Accepted(kill) = &reply else { return (reply, Vec::new()) };
+        let request = |entry: Arc<Entry>| {
+            let reply = self.request_one(&entry, kill.message.clone(), kill.by.clone());
+            (entry, reply)
+        };
+        let below = entry.below().into_iter().map(request).collect();
+        (reply, below)
+    }
+
+    fn request_one(&self, entry: &Entry, message: String, by: Option<Arc<Peer>>) -> KillReply {
         let reply = entry.kill(message, by);
         if let KillReply::Accepted(kill) = &reply {
             self.audit().kill_accepted(kill);

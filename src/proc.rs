@@ -59,6 +59,10 @@ pub struct Proc {
     /// `abandoned` if its [`run`](crate::Handle::run) was dropped before it was ready (also while the
     /// task is still listed), `unwound by the kill of outer`, or `38 kill points after it saw the kill`.
     pub note: Option<String>,
+    /// The id of the task that it is a [child](crate::Handle::child) of.
+    pub parent: Option<String>,
+    /// The ids of its children that are running, in the order in which they were started.
+    pub children: Vec<String>,
 }
 
 impl Proc {

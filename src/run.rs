@@ -80,7 +80,7 @@ impl Handle {
     pub fn run<F: Future>(&self, future: F) -> Run<F> {
         Run {
             entry: Arc::clone(&self.entry),
-            work: Work::new(Location::caller()),
+            work: Work::new(&self.entry, Location::caller()),
             is_parked: false,
             future: Some(future),
         }
@@ -236,6 +236,8 @@ impl<F> fmt::Debug for Run<F> {
 pub(crate) struct Work {
     waiter: Option<Key>,
     location: &'static Location<'static>,
+    /// How many statuses of the task had been set when it was begun.
+    since: u32,
 }
 
 /// When a poll looks for a kill.
@@ -256,8 +258,9 @@ pub(crate) enum Stopped {
 }
 
 impl Work {
-    pub(crate) fn new(location: &'static Location<'static>) -> Self {
-        Work { waiter: None, location }
+    #[inline]
+    pub(crate) fn new(entry: &Entry, location: &'static Location<'static>) -> Self {
+        Work { waiter: None, location, since: entry.statuses() }
     }
 
     /// Calls `poll`, which says whether it was ready, as the work of the task, and stops what unwinds. If it was
@@ -290,7 +293,7 @@ impl Work {
 
     #[inline]
     fn look(&self, entry: &Entry) -> Result<(), Stopped> {
-        match entry.look_for_kill(self.location) {
+        match entry.look_for_kill(self.location, self.since) {
             None => Ok(()),
             Some(killed) => Err(Stopped::Killed(killed)),
         }

@@ -226,7 +226,7 @@ impl ProcList {
 impl Task {
     /// The first guard of a task that has just been listed.
     #[inline]
-    fn new(entry: Arc<Entry>) -> Self {
+    pub(crate) fn new(entry: Arc<Entry>) -> Self {
         Task { handle: Handle { entry }, is_guard: true }
     }
 

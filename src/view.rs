@@ -11,6 +11,7 @@ pub(crate) mod quoted;
 pub(crate) mod show;
 pub(crate) mod stats;
 pub(crate) mod table;
+pub(crate) mod tree;
 
 use std::cmp::Ordering;
 use std::sync::Arc;

@@ -39,7 +39,7 @@ impl Handle {
     #[track_caller]
     pub fn killed(&self) -> WaitKilled {
         self.entry.goes_on();
-        WaitKilled { waiting: Waiting::new(&self.entry), location: Location::caller() }
+        WaitKilled { waiting: Waiting::new(&self.entry), location: Location::caller(), since: self.entry.statuses() }
     }
 
     /// Resolves when this task has ended and left the list, killed or not: for its helpers.
@@ -95,14 +95,16 @@ impl Drop for Waiting {
 pub struct WaitKilled {
     waiting: Waiting,
     location: &'static Location<'static>,
+    since: u32,
 }
 
 impl Future for WaitKilled {
     type Output = Killed;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Killed> {
+        self.waiting.entry.pass_kill_point();
         if self.waiting.poll(Awaited::Kill, cx).is_ready()
-            && let Some(killed) = self.waiting.entry.look_for_kill(self.location)
+            && let Some(killed) = self.waiting.entry.look_for_kill(self.location, self.since)
         {
             return Poll::Ready(killed);
         }

@@ -46,6 +46,8 @@ pub(crate) struct Row {
     pub(crate) killing: Option<KillRequest>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) note: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) parent: Option<String>,
 }
 
 /// How far a task has come.
@@ -82,6 +84,8 @@ pub(crate) struct Whole {
     pub(crate) in_status: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) site: Option<Place>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) children: Vec<String>,
     pub(crate) history: Vec<Step>,
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) folded: u64,
@@ -142,6 +146,9 @@ pub(crate) struct KillResult {
     /// Of a task that is still running: whether one of its kill points has seen the kill.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) seen: Option<bool>,
+    /// Of one that has not seen it: whether it has passed a kill point so far.
+    #[serde(default, rename = "killPoint", skip_serializing_if = "Option::is_none")]
+    pub(crate) kill_point: Option<bool>,
 }
 
 /// The `Server` header of each answer: a client that knows it may send what the Go package would misunderstand.

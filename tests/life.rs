@@ -2,6 +2,9 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
 
 use pm::ProcList;
 
@@ -65,4 +68,208 @@ fn a_column_of_the_program_that_is_called_progress_is_meant_before_ours() {
     let mut client = Client::connect(serve(&list));
     client.types("where progress~half\n");
     assert!(client.up_to("half way").starts_with("a   init 1/4"));
+}
+
+#[test]
+fn a_deadline_kills_and_a_later_one_replaces_it() {
+    let list = ProcList::new();
+    let (slow, patient) = (list.start("slow"), list.start("patient"));
+    let refuses = list.start("refuses").forbid_kill();
+    slow.deadline(Duration::from_secs(3600));
+    slow.deadline(Duration::from_millis(1));
+    patient.deadline(Duration::from_millis(1500));
+    patient.deadline(Duration::MAX);
+    refuses.deadline(Duration::from_secs(2));
+    drop({
+        let short = list.start("short");
+        short.deadline(Duration::from_millis(2));
+        short
+    });
+    let until = Instant::now() + Duration::from_secs(20);
+    while slow.check().is_ok() {
+        assert!(Instant::now() < until, "it is not killed");
+        std::thread::yield_now();
+    }
+    let mut client = Client::connect(serve(&list));
+    client.types("show slow\n");
+    assert!(client.up_to("being killed").ends_with(r#" s by the program: "deadline of 1ms""#));
+    client.types("show refuses\n");
+    assert_eq!(client.up_to("note"), "note: deadline of 2s refused: it may not be killed");
+    drop(slow);
+    let audit = client.asks("audit");
+    assert!(audit.contains(r#"by the program: slow "deadline of 1ms": killed after "#), "{audit}");
+    assert_eq!(client.asks("kill patient"), client_reply("patient"), "the second one of it is no deadline");
+}
+
+fn client_reply(id: &str) -> String {
+    format!("killing {id} in \"init\", 0.0s old")
+}
+
+#[test]
+fn a_kill_of_a_parent_reaches_all_below_it_but_for_the_independent() {
+    let list = ProcList::new();
+    let parent = list.start("req1");
+    parent.set_status("merging");
+    let [fetch, sort] = ["fetch", "sort"].map(|name| parent.child(name));
+    let deep = fetch.child("page");
+    let refuses = parent.child("refuses").forbid_kill();
+    let rollback = parent.child("rollback").independent();
+    let mut client = Client::connect(serve(&list));
+
+    client.types("tree\n");
+    client.up_to("id ");
+    let ids: Vec<_> = (0..6)
+        .map(|_| client.line())
+        .map(|line| line[..line.find(" init").or(line.find(" merging")).unwrap()].trim_end().to_string())
+        .collect();
+    assert_eq!(
+        ids,
+        ["req1", "  req1/fetch", "    req1/fetch/page", "  req1/sort", "  req1/refuses", "  req1/rollback"]
+    );
+    client.types("where parent=req1 and id~fetch\n");
+    assert!(client.up_to("req1/").starts_with("req1/fetch  init"));
+    client.types("show req1\n");
+    assert_eq!(client.up_to("children"), "children: req1/fetch req1/sort req1/refuses req1/rollback");
+    client.types("show req1/fetch\n");
+    assert_eq!(client.up_to("child of"), "child of req1");
+
+    let reply = client.asks("kill req1 too slow");
+    assert!(reply.starts_with(r#"killing req1 in "merging", "#) && reply.ends_with("s old, and 4 below it"), "{reply}");
+    assert_eq!(client.line(), "forbidden: req1/refuses may not be killed");
+    for task in [&parent, &fetch, &sort, &deep] {
+        assert_eq!(task.check().unwrap_err().message(), "too slow");
+    }
+    assert!(refuses.check().is_ok() && rollback.check().is_ok());
+    // Those that are born now are killed when they look, unless they are independent.
+    let late = parent.child("late");
+    assert!(late.is_being_killed() && parent.child("undo").independent().check().is_ok());
+    assert_eq!(late.check().unwrap_err().to_string(), r#"process killed: "too slow""#);
+    drop((late, deep, sort, fetch));
+    drop(parent);
+    let mut outcomes: Vec<_> = (0..4).map(|_| client.line()).collect();
+    let sum = client.line();
+    outcomes.sort_unstable();
+    assert!(
+        outcomes[0].starts_with("killed req1 after ") && outcomes[2].starts_with("killed req1/fetch/page after "),
+        "{outcomes:?}"
+    );
+    assert_eq!(sum, "req1, and 4 below it: 4 killed, 1 may not be killed");
+    client.types("audit\n");
+    assert!(client.up_to("req1/late").contains(r#"req1/late "too slow": killed"#));
+    assert_eq!(list.len(), 2, "the end of a parent does not end its children");
+    drop((refuses, rollback));
+}
+
+#[test]
+fn a_set_with_a_parent_and_its_child_is_killed_once_each() {
+    let list = ProcList::new();
+    let parent = list.start("a");
+    let (child, other) = (parent.child("b"), parent.child("c"));
+    let mut client = Client::connect(serve(&list));
+    client.types("kill where id~b or id=a\n");
+    let token = client.up_to("kill @").split(' ').nth(1).unwrap().to_string();
+    assert_eq!(client.asks(&format!("kill {token} out")), "killing 2 of 2, and 1 below them");
+    for task in [other, child, parent] {
+        assert!(task.check().is_err());
+        drop(task);
+        assert!(client.line().starts_with("killed a"));
+    }
+    assert_eq!(client.line(), format!("{token}: 3 killed"));
+}
+
+#[test]
+fn the_message_may_begin_with_the_name_of_another_task_and_that_is_said() {
+    let list = ProcList::new();
+    let (a, b) = (list.start("a"), list.start("b"));
+    let mut client = Client::connect(serve(&list));
+    let reply = client.asks("kill a b");
+    assert!(
+        reply.starts_with(r#"killing a in "init", "#) && reply.ends_with("s old: the rest of the line is its message"),
+        "{reply}"
+    );
+    assert_eq!(a.check().unwrap_err().message(), "b");
+    assert!(b.check().is_ok());
+}
+
+#[test]
+fn on_kill_is_called_once_and_taken_back_by_its_guard() {
+    let list = ProcList::new();
+    let (sender, called) = mpsc::channel();
+    let tells = |name: &'static str| {
+        let sender = sender.clone();
+        move |killing: &pm::Killing| sender.send((name, killing.message.clone(), killing.by.is_some())).unwrap()
+    };
+    let task = list.start("a");
+    let first = task.on_kill(tells("first"));
+    drop(task.on_kill(tells("taken back")));
+    let panics = task.on_kill(|_| std::panic::resume_unwind(Box::new("a bug")));
+    let mut client = Client::connect(serve(&list));
+    client.asks("kill a too slow");
+    let next = || called.recv_timeout(Duration::from_secs(20)).unwrap();
+    assert_eq!(next(), ("first", "too slow".to_string(), true));
+    let late = task.on_kill(tells("late"));
+    assert_eq!(next(), ("late", "too slow".to_string(), true), "it is called at once");
+    drop((first, panics, late));
+
+    // One that is never killed drops what it holds at its end.
+    let (held, never) = (Arc::new(()), list.start("never"));
+    let clone = Arc::clone(&held);
+    let on_kill = never.on_kill(move |_| drop(clone));
+    drop(never);
+    assert_eq!(Arc::strong_count(&held), 1);
+    drop((on_kill, sender));
+    assert!(called.recv_timeout(Duration::from_secs(20)).is_err(), "and nothing else was called");
+}
+
+#[test]
+fn a_guard_of_on_kill_waits_for_the_call_and_a_call_may_drop_its_own() {
+    let list = ProcList::new();
+    let task = list.start("a");
+    let (began, has_begun) = mpsc::channel();
+    let (go, may_go) = mpsc::channel::<()>();
+    let is_done = Arc::new(AtomicBool::new(false));
+    let done = Arc::clone(&is_done);
+    let guard = task.on_kill(move |_| {
+        began.send(()).unwrap();
+        may_go.recv().unwrap();
+        done.store(true, Ordering::SeqCst);
+    });
+    list.kill("a", "").unwrap();
+    has_begun.recv_timeout(Duration::from_secs(20)).unwrap();
+    let dropper = std::thread::spawn(move || {
+        drop(guard);
+        is_done.load(Ordering::SeqCst)
+    });
+    go.send(()).unwrap();
+    assert!(dropper.join().unwrap(), "the guard did not wait");
+
+    let task = list.start("b");
+    let own = Arc::new(Mutex::new(None));
+    let (theirs, (tell, told)) = (Arc::clone(&own), mpsc::channel());
+    *own.lock().unwrap() = Some(task.on_kill(move |_| {
+        drop(theirs.lock().unwrap().take());
+        tell.send(()).unwrap();
+    }));
+    list.kill("b", "").unwrap();
+    told.recv_timeout(Duration::from_secs(20)).unwrap();
+}
+
+#[test]
+fn the_place_of_a_kill_is_that_of_the_last_status_if_it_came_later() {
+    let list = ProcList::new();
+    let task = list.start("a");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    task.set_status("before");
+    let handle = task.handle();
+    let mut status_line = 0;
+    let killed = runtime.block_on(task.run(async {
+        status_line = line!() + 1;
+        handle.set_status("querying");
+        list.kill("a", "").unwrap();
+        std::future::pending::<()>().await
+    }));
+    assert_eq!(killed.unwrap_err().location().line(), status_line);
+    let run_line = line!() + 1;
+    let killed = runtime.block_on(task.run(std::future::pending::<()>()));
+    assert_eq!(killed.unwrap_err().location().line(), run_line);
 }

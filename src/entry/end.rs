@@ -3,6 +3,7 @@
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
+use super::rare::{Left, Rare};
 use super::{Entry, Home, Life, State};
 use crate::escape;
 use crate::kill::{Ending, Kill};
@@ -90,6 +91,8 @@ pub(crate) struct Extra {
     pub(crate) truncations: Option<Truncations>,
     /// The futures that wait for the end: to be woken when the task has left the list.
     pub(crate) woken: Woken,
+    /// To be dropped when the task has left the list.
+    pub(crate) left: Option<Left>,
 }
 
 impl Entry {
@@ -171,7 +174,8 @@ impl Entry {
         state.life = Life::Ended { outcome, kill: kill.clone(), at };
         let home = state.home.take();
         let spilled = self.spilled(&state, false);
-        let truncations = state.truncations.as_deref().copied();
+        let truncations = state.rare.as_deref().map(|rare| rare.truncations);
+        let left = state.rare.as_deref_mut().map(Rare::leave);
         let woken = state.waiters.take();
         let (status, note) = (state.history.current().clone(), state.note.clone());
         drop(state);
@@ -187,7 +191,7 @@ impl Entry {
             let ending = ending(&kill);
             (kill, ending)
         });
-        let extra = Some(Box::new(Extra { kill, truncations, woken }));
+        let extra = Some(Box::new(Extra { kill, truncations, woken, left }));
         (End { outcome, at, ran, spilled, extra }, home)
     }
 }
@@ -200,7 +204,7 @@ impl State {
             && matches!(self.note, Note::None)
             && !self.has_panicked
             && self.waiters.is_empty()
-            && self.truncations.is_none()
+            && self.rare.is_none()
     }
 
     fn is_own(&self, killed: &Killed) -> bool {

@@ -6,15 +6,19 @@
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use super::{End, Entry, KillReply};
+use super::{End, Entry, Fresh, KillReply};
+use crate::peer::Peer;
 
 /// What a task asks of the list that it is in.
 pub(crate) trait List: Send + Sync {
     /// Takes a task that has ended off the list, and does what is to be done about its end.
     fn leave(&self, entry: &Arc<Entry>, end: End);
 
-    /// Kills the task in the name of the program.
-    fn kill(&self, entry: &Entry, message: String) -> KillReply;
+    /// Adds a task under `id`, or under the next best id, with what `describe` sets before anybody sees it.
+    fn start(self: Arc<Self>, id: &str, describe: &dyn Fn(Fresh<'_>)) -> Arc<Entry>;
+
+    /// Kills the task, and all below it. `by` is `None` if the program itself asks.
+    fn kill(&self, entry: &Entry, message: String, by: Option<Arc<Peer>>) -> KillReply;
 
     /// Remembers that columns of this name hold secrets.
     fn register_secret(&self, name: &str);

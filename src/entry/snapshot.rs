@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Entry, Life, Note, State};
+use super::{Entry, Life, Note, Parent, State};
 use crate::clock::{Moment, Tick, WallTime};
 use crate::columns::{Clearance, Columns};
 use crate::history::History;
@@ -25,6 +25,7 @@ pub(crate) struct EntryRef<'a> {
     pub(crate) end: Option<(Outcome, Instant)>,
     /// What was over a limit, if anything ever was.
     pub(crate) truncations: Option<&'a Truncations>,
+    pub(crate) parent: Option<&'a Parent>,
 }
 
 impl<'a> EntryRef<'a> {
@@ -107,7 +108,8 @@ impl Entry {
             progress: state.progress,
             kill: state.life.kill(),
             end: state.life.end(),
-            truncations: state.truncations.as_deref(),
+            truncations: state.rare.as_deref().map(|rare| &rare.truncations),
+            parent: state.rare.as_deref().and_then(|rare| rare.parent.as_ref()),
         }
     }
 
@@ -141,12 +143,18 @@ impl Entry {
             killing,
             outcome: row.end.map(|(outcome, _)| outcome),
             note: None,
+            parent: row.parent.map(|parent| parent.id.to_string()),
+            children: Vec::new(),
         };
         let (masked, end) = (row.columns.masked(clearance), row.end.map(|(_, at)| at));
         let (entered, folded) = (row.history.entered(), row.history.folded());
         let note: Note = state.note.clone();
         drop(state);
-        Snapshot { proc: Proc { note: note.text(), ..proc }, masked, end, entered, folded }
+        let children = match depth {
+            Depth::Row => Vec::new(),
+            Depth::All => self.children().iter().map(|child| child.id().to_string()).collect(),
+        };
+        Snapshot { proc: Proc { note: note.text(), children, ..proc }, masked, end, entered, folded }
     }
 
     /// A copy of all of the task, in which secrets are masked.

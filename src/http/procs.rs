@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::clock::Moment;
 use crate::columns::Clearance;
 use crate::duration;
-use crate::entry::{Depth, Entry, KillReply};
+use crate::entry::{Depth, Entry, KillReply, Reach};
 use crate::escape;
 use crate::http::caller::Caller;
 use crate::http::fault::Fault;
@@ -159,15 +159,17 @@ fn result(entry: &Entry, kill: &Kill) -> wire::KillResult {
             status: ending.status.clone(),
             note: ending.note.clone(),
             seen: None,
+            kill_point: None,
         },
         None => {
-            let (status, seen) = entry.status_and_seen();
+            let (status, reach) = entry.status_and_reach();
             wire::KillResult {
                 outcome: wire::RUNNING.to_string(),
                 seconds: kill.at.elapsed().as_secs_f64(),
                 status: status.into_owned(),
                 note: None,
-                seen: Some(seen),
+                seen: Some(reach == Reach::Seen),
+                kill_point: (reach != Reach::Seen).then_some(reach == Reach::Unseen),
             }
         }
     }

@@ -132,8 +132,8 @@ impl<B: Body> ResponseBody<B> {
             task.entry.set_status(STREAMING.into(), Some(asked.location));
         }
         let sending = Sending {
+            work: Work::new(&task.entry, asked.location),
             task,
-            work: Work::new(asked.location),
             left: length,
             is_short,
             is_flushed: false,

@@ -58,7 +58,7 @@ struct Request {
 
 impl Request {
     fn new(task: Task, asked: Asked) -> Self {
-        let work = Work::new(asked.location);
+        let work = Work::new(&task.entry, asked.location);
         Request { task: Some(task), work, asked }
     }
 

@@ -6,16 +6,20 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::entry::{Entry, KillReply};
+use crate::entry::{Entry, KillReply, Reach};
 use crate::escape;
 use crate::kill::{Ending, Kill};
 use crate::killed::KillError;
 use crate::list::ProcList;
 use crate::peer::Peer;
 use crate::proc::Outcome;
+use crate::session::line::word;
 
 /// After so long the client is told why the task is still running.
 const OVERDUE: Duration = Duration::from_secs(5);
+
+/// Said of a kill whose message begins with the name of another task.
+const THE_REST: &str = ": the rest of the line is its message";
 
 /// How many outcomes one client may be waiting for.
 pub(crate) const MOST: usize = 1024;
@@ -27,6 +31,7 @@ pub(crate) struct Kills {
     by: Arc<Peer>,
     open: Vec<Victim>,
     sets: Vec<Set>,
+    last_set: SetId,
     new: Vec<Arc<Kill>>,
 }
 
@@ -35,14 +40,18 @@ struct Victim {
     kill: Arc<Kill>,
     /// When the client is told that it takes long. `None` if it has been told.
     overdue_at: Option<Instant>,
-    /// The tokens of the sets that it was killed with.
-    sets: Vec<String>,
+    /// The sets that it was killed with.
+    sets: Vec<SetId>,
 }
 
-/// A set that is being killed, and what became of its tasks so far.
+type SetId = u64;
+
+/// Tasks that are being killed together, and what became of its tasks so far.
 #[derive(Default)]
 struct Set {
-    token: String,
+    id: SetId,
+    /// A token, or a task and those below it.
+    name: String,
     /// How many have not ended.
     waiting: usize,
     killed: usize,
@@ -50,11 +59,13 @@ struct Set {
     panicked: usize,
     forbidden: usize,
     running: usize,
+    /// There was no room to wait for these.
+    not_awaited: usize,
 }
 
 impl Kills {
     pub(crate) fn new(list: ProcList, by: Arc<Peer>) -> Self {
-        Kills { list, by, open: Vec::new(), sets: Vec::new(), new: Vec::new() }
+        Kills { list, by, open: Vec::new(), sets: Vec::new(), last_set: 0, new: Vec::new() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -63,7 +74,7 @@ impl Kills {
 
     /// Whether a set with this token is being killed.
     pub(crate) fn has_set(&self, token: &str) -> bool {
-        self.sets.iter().any(|set| set.token == token)
+        self.sets.iter().any(|set| set.name == token)
     }
 
     /// The kills whose end is to be waited for from now on.
@@ -77,19 +88,31 @@ impl Kills {
         self.sets.clear();
     }
 
-    /// Requests that the task that the table shows as `name` stop. Returns the first reply.
+    /// Requests that the task that the table shows as `name` stop, and all below it. Returns the first reply.
     pub(crate) fn request(&mut self, name: &str, message: &str, now: Instant) -> String {
         let unknown = || format!("no such process '{}'", escape::echo(name));
-        let Some(entry) = escape::parse_id(name).and_then(|id| self.list.find(&id)) else { return unknown() };
+        let Some(entry) = self.find(name) else { return unknown() };
         if self.open.len() >= MOST && !self.awaits(&entry) {
             return too_many();
         }
-        match self.list.request(&entry, message.to_string(), Some(Arc::clone(&self.by))) {
+        let (reply, below) = self.list.request_all(&entry, message.to_string(), Some(Arc::clone(&self.by)));
+        match reply {
             KillReply::Accepted(kill) => {
                 let (id, status, age) = (escape::id(&kill.id), escape::quoted_cell(&kill.status), kill.age);
-                let reply = format!("killing {id} in {status}, {:.1}s old{}", age.as_secs_f64(), no_unwinding());
-                self.follow(&entry, kill, None, now + OVERDUE);
-                reply
+                let more = if below.is_empty() { String::new() } else { format!(", and {} below it", below.len()) };
+                let rest = if self.find(word(message).0).is_some() { THE_REST } else { "" };
+                let mut lines = vec![format!(
+                    "killing {id} in {status}, {:.1}s old{more}{rest}{}",
+                    age.as_secs_f64(),
+                    no_unwinding()
+                )];
+                let set = (!below.is_empty()).then(|| self.new_set(format!("{id}{more}")));
+                self.follow(&entry, kill, set, now + OVERDUE);
+                if let Some(set) = set {
+                    lines.extend(below.into_iter().filter_map(|(entry, reply)| self.take(set, &entry, reply, now)));
+                    lines.extend(self.sums());
+                }
+                lines.join("\n")
             }
             KillReply::Already(kill) => {
                 let refusal = already(&kill);
@@ -102,7 +125,7 @@ impl Kills {
         }
     }
 
-    /// Requests that all of `tasks` stop. Returns the first reply.
+    /// Requests that all of `tasks` stop, and all below them. Returns the first reply.
     ///
     /// # Errors
     ///
@@ -117,44 +140,83 @@ impl Kills {
         if self.open.len() + tasks.iter().filter(|task| !self.awaits(task)).count() > MOST {
             return Err(too_many());
         }
-        let mut set = Set { token: token.to_string(), ..Set::default() };
-        let (mut accepted, mut exceptions) = (0, Vec::new());
+        let set = self.new_set(token.to_string());
+        let (mut accepted, mut further, mut exceptions) = (0, 0, Vec::new());
         for entry in tasks {
-            match self.list.request(entry, message.to_string(), Some(Arc::clone(&self.by))) {
-                KillReply::Accepted(kill) => {
-                    (accepted, set.waiting) = (accepted + 1, set.waiting + 1);
-                    self.follow(entry, kill, Some(token), now + OVERDUE);
-                }
-                KillReply::Already(kill) => {
-                    set.waiting += 1;
-                    exceptions.push(already(&kill));
-                    let since = age(&kill, now);
-                    self.follow(entry, kill, Some(token), now + OVERDUE.saturating_sub(since));
-                }
-                KillReply::Forbidden => {
-                    set.forbidden += 1;
-                    exceptions.push(forbidden(entry));
-                }
-                KillReply::Ended => {
-                    set.ended += 1;
-                    exceptions.push(format!("{} ended by itself before the kill", escape::id(entry.id())));
+            // Its parent may be one of them.
+            if self.is_killed_with(set, entry) {
+                (accepted, further) = (accepted + 1, further - 1);
+                continue;
+            }
+            let (reply, below) = self.list.request_all(entry, message.to_string(), Some(Arc::clone(&self.by)));
+            accepted += usize::from(matches!(reply, KillReply::Accepted(_)));
+            exceptions.extend(self.take(set, entry, reply, now));
+            for (entry, reply) in below {
+                if !self.is_killed_with(set, &entry) {
+                    further += 1;
+                    exceptions.extend(self.take(set, &entry, reply, now));
                 }
             }
         }
-        let first = format!("killing {accepted} of {}{}", tasks.len(), no_unwinding());
+        let further = if further > 0 { format!(", and {further} below them") } else { String::new() };
+        let first = format!("killing {accepted} of {}{further}{}", tasks.len(), no_unwinding());
         let mut lines = vec![first];
         lines.append(&mut exceptions);
-        self.sets.push(set);
         lines.extend(self.sums());
         Ok(lines.join("\n"))
+    }
+
+    fn find(&self, name: &str) -> Option<Arc<Entry>> {
+        escape::parse_id(name).and_then(|id| self.list.find(&id))
+    }
+
+    fn new_set(&mut self, name: String) -> SetId {
+        self.last_set += 1;
+        self.sets.push(Set { id: self.last_set, name, ..Set::default() });
+        self.last_set
+    }
+
+    /// Takes one task into a set, by what was answered to the request. Returns what is to be told of it at once.
+    fn take(&mut self, id: SetId, entry: &Arc<Entry>, reply: KillReply, now: Instant) -> Option<String> {
+        let has_room = self.open.len() < MOST || self.awaits(entry);
+        let set = self.sets.iter_mut().find(|set| set.id == id)?;
+        match reply {
+            KillReply::Accepted(_) | KillReply::Already(_) if !has_room => {
+                set.not_awaited += 1;
+                None
+            }
+            KillReply::Accepted(kill) => {
+                set.waiting += 1;
+                self.follow(entry, kill, Some(id), now + OVERDUE);
+                None
+            }
+            KillReply::Already(kill) => {
+                set.waiting += 1;
+                let since = age(&kill, now);
+                let line = already(&kill);
+                self.follow(entry, kill, Some(id), now + OVERDUE.saturating_sub(since));
+                Some(line)
+            }
+            KillReply::Forbidden => {
+                set.forbidden += 1;
+                Some(forbidden(entry))
+            }
+            KillReply::Ended => {
+                set.ended += 1;
+                Some(format!("{} ended by itself before the kill", escape::id(entry.id())))
+            }
+        }
+    }
+
+    fn is_killed_with(&self, set: SetId, entry: &Arc<Entry>) -> bool {
+        self.open.iter().any(|victim| victim.sets.contains(&set) && Arc::ptr_eq(&victim.entry, entry))
     }
 
     fn awaits(&self, entry: &Arc<Entry>) -> bool {
         self.open.iter().any(|victim| Arc::ptr_eq(&victim.entry, entry))
     }
 
-    fn follow(&mut self, entry: &Arc<Entry>, kill: Arc<Kill>, set: Option<&str>, overdue_at: Instant) {
-        let sets = set.map(str::to_string);
+    fn follow(&mut self, entry: &Arc<Entry>, kill: Arc<Kill>, sets: Option<SetId>, overdue_at: Instant) {
         if let Some(victim) = self.open.iter_mut().find(|victim| Arc::ptr_eq(&victim.kill, &kill)) {
             // One outcome, however often it was asked for.
             victim.sets.extend(sets);
@@ -216,7 +278,7 @@ impl Kills {
     }
 
     fn count(&mut self, victim: &Victim, add: impl Fn(&mut Set)) {
-        for set in self.sets.iter_mut().filter(|set| victim.sets.contains(&set.token)) {
+        for set in self.sets.iter_mut().filter(|set| victim.sets.contains(&set.id)) {
             set.waiting -= 1;
             add(set);
         }
@@ -236,15 +298,16 @@ impl Set {
             (self.panicked, "panicked"),
             (self.forbidden, "may not be killed"),
             (self.running, "still running"),
+            (self.not_awaited, "more are not awaited"),
         ];
         let counts: Vec<_> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
-        format!("{}: {}", self.token, counts.join(", "))
+        format!("{}: {}", self.name, counts.join(", "))
     }
 }
 
 impl Victim {
     fn overdue(&self, now: Instant) -> String {
-        let (status, seen) = self.entry.status_and_seen();
+        let (status, reach) = self.entry.status_and_reach();
         let (id, status) = (escape::id(self.entry.id()), escape::quoted_cell(&status));
         let seconds = age(&self.kill, now).max(OVERDUE).as_secs();
         // A task that has only `status(..)()` has no kill point in a program that cannot unwind.
@@ -252,9 +315,15 @@ impl Victim {
             false => "it stops at its next kill point",
             true => "built with panic=abort, it stops at its next try_status, check or run, if it has one",
         };
-        match seen {
-            false => format!("{id} is still running {seconds}s after the kill, in {status}: {stops}"),
-            true => format!("{id} saw the kill and is still cleaning up after {seconds}s, in {status}"),
+        match reach {
+            Reach::NoKillPoint if cfg!(panic = "unwind") => format!(
+                "{id} is still running {seconds}s after the kill, in {status}: it has passed no kill point so far, and may \
+                 have none"
+            ),
+            Reach::NoKillPoint | Reach::Unseen => {
+                format!("{id} is still running {seconds}s after the kill, in {status}: {stops}")
+            }
+            Reach::Seen => format!("{id} saw the kill and is still cleaning up after {seconds}s, in {status}"),
         }
     }
 }

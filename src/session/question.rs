@@ -12,7 +12,7 @@ use crate::render::Lane;
 use crate::session::kills::MOST;
 use crate::view::expr::Expr;
 use crate::view::field::Field;
-use crate::view::{Selection, View, by, done, json, show, stats, table};
+use crate::view::{Selection, View, by, done, json, show, stats, table, tree};
 
 /// How many tasks `kill where` prints.
 const VICTIMS: usize = 50;
@@ -30,6 +30,7 @@ pub(super) enum Question {
     Stats,
     Audit,
     Json,
+    Tree,
     /// The tasks for which an expression holds, for the command of that name.
     Tasks {
         verb: String,
@@ -110,6 +111,7 @@ impl Question {
             Question::Slow(n) => Answer::Lines(done::slow(list, n, &view)),
             Question::Stats => Answer::Lines(stats::render(list, clients)),
             Question::Audit => Answer::Lines(list.audit().render()),
+            Question::Tree => Answer::Table(tree::render(list, &view, pace).await),
             Question::Json => Answer::Lines(json::render(list, &view, pace).await),
             Question::Tasks { verb, expr } => {
                 let filter = Expr::parse(&expr, view.fields(list)).map_err(|invalid| invalid.to_string())?;

@@ -230,7 +230,7 @@ async fn a_task_that_panics_before_it_sees_the_kill_panicked() {
 async fn a_victim_without_a_kill_point_is_reported_after_five_seconds_and_once() {
     let (_list, task, mut client) = kill_proc2().await;
     client.frame(1).await;
-    client.reads(r#"proc2 is still running 5s after the kill, in "sorting": it stops at its next kill point"#).await;
+    client.reads(r#"proc2 is still running 5s after the kill, in "sorting": it has passed no kill point so far, and may have none"#).await;
     assert_eq!(client.now(), 5 * SECOND);
     for second in [6, 9, 12] {
         client.frame(1).await;
@@ -239,6 +239,15 @@ async fn a_victim_without_a_kill_point_is_reported_after_five_seconds_and_once()
     task.check().expect_err("was killed");
     drop(task);
     client.reads(r#"killed proc2 after 0.0s in "sorting""#).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_victim_that_has_passed_a_kill_point_before_is_said_to_stop_at_the_next() {
+    let (list, _task, mut client) = kill_proc2().await;
+    let loops = list.start("loops");
+    loops.check().expect("nobody has killed it");
+    client.types("kill loops\n").await;
+    client.reads_up_to(r#"loops is still running 5s after the kill, in "init": it stops at its next kill point"#).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -428,7 +437,7 @@ async fn who_leaves_is_not_kept_for_ever() {
     let (_list, _task, mut client) = kill_proc2().await;
     time::advance(SECOND).await;
     client.types("quit\n").await;
-    client.reads(r#"proc2 is still running 5s after the kill, in "sorting": it stops at its next kill point"#).await;
+    client.reads(r#"proc2 is still running 5s after the kill, in "sorting": it has passed no kill point so far, and may have none"#).await;
     assert_eq!(client.now(), 5 * SECOND);
     client.reads_the_end().await;
     assert_eq!(client.now(), 6 * SECOND);
@@ -835,7 +844,11 @@ async fn every_member_of_a_set_has_one_outcome_and_those_that_stay_are_counted_a
     client.reads(r#"killed a after 0.0s in "init""#).await;
     drop(b);
     client.reads("b ended by itself before the kill reached it").await;
-    client.reads(r#"c is still running 5s after the kill, in "init": it stops at its next kill point"#).await;
+    client
+        .reads(
+            r#"c is still running 5s after the kill, in "init": it has passed no kill point so far, and may have none"#,
+        )
+        .await;
     client.reads(&format!("{token}: 1 killed, 1 ended, 1 may not be killed, 1 still running")).await;
     client.reads_the_end().await;
     drop((c, d));

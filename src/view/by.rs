@@ -39,7 +39,7 @@ pub(crate) fn render(list: &ProcList, view: &View, field: &Field) -> String {
     let mut grid = Grid::new([name.as_str(), ">count", ">oldest", ">median", ">p99"]);
     for (key, mut times) in groups {
         times.sort_unstable();
-        let key = if *field == Field::Id { escape::id(&key).to_string() } else { escape::echo(&key).to_string() };
+        let key = if field.is_id() { escape::id(&key).to_string() } else { escape::echo(&key).to_string() };
         let [oldest, median, p99] = [100, 50, 99].map(|percent| duration::seconds(percentile(&times, percent)));
         grid.push([key, times.len().to_string(), oldest, median, p99]);
     }

@@ -318,9 +318,9 @@ impl<'a> Parser<'a> {
             .ok_or_else(|| before.invalid("progress is in percent: progress<50"));
         }
         // An id is a name, also where it is made of digits.
-        let is_text = is_quoted || *field == Field::Id;
+        let is_text = is_quoted || field.is_id();
         let number = if is_text { None } else { Number::parse(&text) };
-        let text = if *field == Field::Id { before.id(text, is_quoted) } else { text };
+        let text = if field.is_id() { before.id(text, is_quoted) } else { text };
         let search = Box::new(Finder::new(text.as_bytes()).into_owned());
         Ok(Value::Text { text, number, is_text, search })
     }

@@ -18,6 +18,8 @@ pub(crate) enum Field {
     InStatus,
     /// How far it has come, in percent.
     Progress,
+    /// The task that it is a child of.
+    Parent,
     /// A column of the program's.
     Column(String),
 }
@@ -55,7 +57,7 @@ impl<'a> Cell<'a> {
 const BUILT_IN: [Field; 4] = [Field::Id, Field::Status, Field::Time, Field::InStatus];
 
 /// What is known of tasks that need it. A program may have columns of these names: then those are meant.
-const FURTHER: [Field; 1] = [Field::Progress];
+const FURTHER: [Field; 2] = [Field::Progress, Field::Parent];
 
 impl Field {
     pub(crate) fn name(&self) -> &str {
@@ -65,6 +67,7 @@ impl Field {
             Field::Time => "time",
             Field::InStatus => "in_status",
             Field::Progress => "progress",
+            Field::Parent => "parent",
             Field::Column(name) => name,
         }
     }
@@ -72,6 +75,11 @@ impl Field {
     /// Whether it holds durations.
     pub(crate) fn is_time(&self) -> bool {
         matches!(self, Field::Time | Field::InStatus)
+    }
+
+    /// Whether it holds ids, which print as what they are.
+    pub(crate) fn is_id(&self) -> bool {
+        matches!(self, Field::Id | Field::Parent)
     }
 
     /// What the table prints in the place of a value that a reader may not see.
@@ -90,6 +98,7 @@ impl Field {
             Field::Status => Cell::text(row.status()),
             Field::Time => Cell::Time(row.age(now)),
             Field::InStatus => Cell::Time(row.in_status(now)),
+            Field::Parent => row.parent.map_or(Cell::Missing, |parent| Cell::text(&parent.id)),
             Field::Progress => row.progress.percent().map_or(Cell::Missing, Cell::Percent),
             Field::Column(name) => match row.columns.get(name) {
                 Some(column) if column.is_known(clearance) => {

@@ -56,6 +56,9 @@ fn push(text: &mut String, proc: &Proc) {
     if let Some(note) = &proc.note {
         push_text(text, r#","note":"#, note);
     }
+    if let Some(parent) = &proc.parent {
+        push_text(text, r#","parent":"#, parent);
+    }
     let written = writeln!(text, r#","time":{},"in_status":{}}}"#, seconds(proc.elapsed), seconds(proc.in_status));
     debug_assert!(written.is_ok(), "a String takes whatever is written to it");
 }

@@ -11,6 +11,9 @@ use crate::list::ProcList;
 use crate::proc::Proc;
 use crate::view::grid::Grid;
 
+/// How many children are named.
+const CHILDREN: usize = 20;
+
 /// The task that the table shows as `name`; `None` if there is none.
 pub(crate) fn render(list: &ProcList, name: &str, clearance: Clearance) -> Option<String> {
     let entry = list.find(&escape::parse_id(name)?)?;
@@ -44,6 +47,16 @@ fn text(proc: &Proc) -> String {
         let by = killing.by.as_ref().map_or("the program".to_string(), ToString::to_string);
         let (since, message) = (seconds(killing.since), escape::quoted(&killing.message));
         line(format_args!("being killed for {since} s by {by}: {message}"));
+    }
+    if let Some(parent) = &proc.parent {
+        line(format_args!("child of {}", escape::id(parent)));
+    }
+    if !proc.children.is_empty() {
+        let ids = proc.children.iter().take(CHILDREN).map(|id| escape::id(id).to_string());
+        let ids = ids.collect::<Vec<_>>().join(" ");
+        let more = proc.children.len().saturating_sub(CHILDREN);
+        let more = if more > 0 { format!(" .. {more} more") } else { String::new() };
+        line(format_args!("children: {ids}{more}"));
     }
     if let Some(note) = &proc.note {
         line(format_args!("note: {}", escape::plain(note)));

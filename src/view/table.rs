@@ -67,7 +67,8 @@ pub(crate) fn fields(list: &ProcList, view: &View) -> Vec<Field> {
 /// A header and a row for each of `tasks` that is still running.
 pub(crate) async fn rows(fields: &[Field], tasks: &[Arc<Entry>], now: Moment, view: &View, pace: &mut Pace) -> String {
     if view.width.is_some() {
-        return fitting_rows(fields, tasks, now, view);
+        let tasks: Vec<_> = tasks.iter().map(|task| (0, Arc::clone(task))).collect();
+        return indented_rows(fields, &tasks, now, view, pace).await;
     }
     let widths: Vec<usize> = fields.iter().map(|field| time_width(field, tasks, now)).collect();
     let mut text = String::with_capacity(64 * (tasks.len() + 1));
@@ -87,6 +88,7 @@ pub(crate) async fn rows(fields: &[Field], tasks: &[Arc<Entry>], now: Moment, vi
             match (field, cell) {
                 (Field::Id, cell) => wide.push(&mut text, |text| escape::push(text, cell.text, Form::Id, usize::MAX)),
                 (Field::Time | Field::InStatus, cell) => push_right(&mut text, cell.time, *width),
+                (Field::Parent, cell) => escape::push(&mut text, cell.text, Form::Id, usize::MAX),
                 (_, cell) => escape::push(&mut text, cell.text, Form::Plain, CELL),
             }
             if *field == Field::Status {
@@ -100,20 +102,28 @@ pub(crate) async fn rows(fields: &[Field], tasks: &[Arc<Entry>], now: Moment, vi
     wide.widen(align(&text))
 }
 
-/// The same, for a screen: cells are cut so that every column is to be seen.
-fn fitting_rows(fields: &[Field], tasks: &[Arc<Entry>], now: Moment, view: &View) -> String {
+/// The same, with so many blanks before each id; and for a screen: cells are cut so that every column is to be seen.
+pub(crate) async fn indented_rows(
+    fields: &[Field],
+    tasks: &[(usize, Arc<Entry>)],
+    now: Moment,
+    view: &View,
+    pace: &mut Pace,
+) -> String {
     let names: Vec<_> = fields
         .iter()
         .map(|field| format!("{}{}", if field.is_time() { ">" } else { "" }, escape::echo(field.name())))
         .collect();
     let mut grid = Grid::new(names.iter().map(String::as_str));
     let mut cells = Cells::default();
-    for task in tasks {
+    for (indent, task) in tasks {
+        pace.breathe().await;
         if task.with_live(|row| cells.read(fields, row, now, view.clearance)).is_none() {
             continue;
         }
         let row = fields.iter().zip(cells.iter()).map(|(field, cell)| match field {
-            Field::Id => escape::id(cell.text).to_string().into(),
+            Field::Id => format!("{:indent$}{}", "", escape::id(cell.text)).into(),
+            Field::Parent => escape::id(cell.text).to_string().into(),
             Field::Time | Field::InStatus => duration::seconds(cell.time).into(),
             Field::Status => {
                 let mut suffix = String::new();
@@ -135,7 +145,7 @@ fn time_width(field: &Field, tasks: &[Arc<Entry>], now: Moment) -> usize {
             let in_status = |task: &Arc<Entry>| task.with_live(|row| row.in_status(now));
             tasks.iter().filter_map(in_status).max()
         }
-        Field::Id | Field::Status | Field::Progress | Field::Column(_) => return 0,
+        Field::Id | Field::Status | Field::Progress | Field::Parent | Field::Column(_) => return 0,
     };
     longest.map_or(0, |longest| duration::seconds(longest).len()).max(field.name().len())
 }

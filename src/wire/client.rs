@@ -52,6 +52,8 @@ impl Row {
             killing,
             outcome: None,
             note: self.note,
+            parent: self.parent,
+            children: Vec::new(),
         }
     }
 }
@@ -68,6 +70,7 @@ impl Whole {
             in_status: seconds(self.in_status),
             site: self.site.map(|place| Site { file: place.file.into(), line: place.line }),
             history: self.history.into_iter().map(step).collect(),
+            children: self.children,
             profile: self.profile.into_iter().map(|spent| (spent.status, seconds(spent.seconds))).collect(),
             ..self.row.into_proc(self.server_time)
         }

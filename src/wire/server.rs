@@ -128,6 +128,7 @@ impl Row {
             cancelling: killing.is_some(),
             killing,
             note: proc.note,
+            parent: proc.parent,
         }
     }
 
@@ -171,6 +172,7 @@ impl Whole {
             site: proc.site.as_ref().map(|Site { file, line }| Place { file: file.to_string(), line: *line }),
             history: proc.history.iter().map(step).collect(),
             folded,
+            children: proc.children.clone(),
             profile: proc.profile.iter().map(spent).collect(),
             row: Row::new(proc),
             server_time,

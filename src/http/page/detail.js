@@ -169,7 +169,7 @@ export class Detail {
       while (result.outcome === 'running') {
         const seconds = Math.floor(result.seconds);
         this.tell(result.seen ? `it saw the kill and is still cleaning up after ${seconds} s, in "${plain(result.status)}"`
-          : `still running ${seconds} s after the kill, in "${plain(result.status)}": it stops at its next kill point`);
+          : `still running ${seconds} s after the kill, in "${plain(result.status)}": ${result.killPoint ? 'it stops at its next kill point' : 'it has passed no kill point so far, and may have none'}`);
         result = await this.server.kill(this, '', '10s', this.abort.signal);
       }
       const note = result.note === undefined ? '' : ` (${plain(result.note)})`;

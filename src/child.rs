@@ -1,0 +1,68 @@
+//! Child: tasks below a task. Adds `Handle::child`, `Task::independent`.
+
+use std::sync::Arc;
+
+use crate::entry::Entry;
+use crate::task::{Handle, Task};
+use crate::unwinding;
+
+impl Handle {
+    /// Starts a task whose parent is this one: its id is `req1/fetch`.
+    ///
+    /// A kill of a task reaches everything below it, with the same message: each of them is killed as if the operator had
+    /// named it, and the reply counts them. One that is [`independent`](Task::independent) is left alone, and one that
+    /// [refuses](Task::forbid_kill) is named in the reply. A child of a task that is being killed, or was, is born
+    /// killed: it is killed as soon as it looks.
+    ///
+    /// The end of a parent does not end its children. After the end of this task the child is not listed, as there is
+    /// nothing to list it below; it reports the kill of its parent, if there was one.
+    ///
+    /// `tree` at the port prints the rows below their parents; `where parent=req1` shows the children of one.
+    ///
+    /// ```
+    /// let list = pm::ProcList::new();
+    /// let task = list.start("req1");
+    /// let fetch = task.child("fetch").col("host", "db1");
+    /// let rollback = task.child("rollback").independent();
+    /// assert_eq!(fetch.id(), "req1/fetch");
+    ///
+    /// list.kill("req1", "too slow")?;
+    /// assert_eq!(fetch.check().unwrap_err().message(), "too slow");
+    /// assert!(task.child("retry").check().is_err());
+    /// assert!(rollback.check().is_ok());
+    /// # Ok::<(), pm::KillError>(())
+    /// ```
+    pub fn child(&self, name: impl AsRef<str>) -> Task {
+        unwinding::clear_mark();
+        let parent = &self.entry;
+        let name = match name.as_ref() {
+            "" => "task",
+            name => name,
+        };
+        let listed = parent.list().map(|list| {
+            let birth = parent.bear();
+            let entry = list.start(&format!("{}/{name}", parent.id()), &|mut fresh| fresh.set_parent(birth.clone()));
+            parent.raise(&entry);
+            entry
+        });
+        Task::new(listed.unwrap_or_else(|| Arc::new(Entry::unlisted(parent))))
+    }
+}
+
+impl Task {
+    /// Makes this child one that the kill of its parent does not reach: for work that must be done all the same, such as a
+    /// rollback. A kill of its parent that it has seen before stands.
+    ///
+    /// ```
+    /// let list = pm::ProcList::new();
+    /// let task = list.start("import1");
+    /// list.kill("import1", "disk is full")?;
+    /// let rollback = task.child("rollback").independent();
+    /// assert!(rollback.check().is_ok());
+    /// # Ok::<(), pm::KillError>(())
+    /// ```
+    pub fn independent(self) -> Self {
+        self.entry.set_independent();
+        self
+    }
+}

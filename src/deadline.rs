@@ -1,0 +1,62 @@
+//! Deadline: a task that is killed when its time is over. Adds `Handle::deadline`.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use crate::entry::{Entry, KillReply};
+use crate::task::Handle;
+use crate::timer::{self, Timed};
+
+impl Handle {
+    /// Kills the task when so much time has passed from now, with the message `deadline of 2s`.
+    ///
+    /// It is a kill like any other: it ends the task at its next kill point or await, reaches the tasks below it, and is in
+    /// the audit, as one by the program. A later call replaces an earlier one, and the end of the task forgets it. A task that
+    /// [refuses kills](crate::Task::forbid_kill) runs on, with a [note](crate::Proc::note) of that.
+    ///
+    /// It needs no runtime: a thread of this crate waits for the deadlines of all tasks, as long as there are any. One that
+    /// is further away than the clock reaches is none.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let list = pm::ProcList::new();
+    /// let task = list.start("req1");
+    /// task.deadline(Duration::from_millis(20));
+    /// let killed = task.run(std::future::pending::<()>()).await.unwrap_err();
+    /// assert_eq!(killed.message(), "deadline of 20ms");
+    /// # }
+    /// ```
+    pub fn deadline(&self, after: Duration) {
+        let key = Instant::now().checked_add(after).map(|at| {
+            let entry: Weak<Entry> = Arc::downgrade(&self.entry);
+            timer::set(at, entry, after).ok_or("no thread is to be had")
+        });
+        match key.transpose() {
+            Ok(key) => {
+                if !self.entry.set_deadline(key) {
+                    self.entry.refuse_deadline(after, "it may not be killed");
+                }
+            }
+            Err(why) => self.entry.refuse_deadline(after, why),
+        }
+    }
+}
+
+impl Timed for Entry {
+    fn time_is_over(&self, after: Duration) {
+        let Some(list) = self.list() else { return };
+        let message = format!("deadline of {}", humantime::format_duration(after));
+        if let KillReply::Forbidden = list.kill(self, message, None) {
+            self.refuse_deadline(after, "it may not be killed");
+        }
+    }
+}
+
+impl Entry {
+    fn refuse_deadline(&self, after: Duration, why: &str) {
+        self.set_note(format!("deadline of {} refused: {why}", humantime::format_duration(after)));
+    }
+}

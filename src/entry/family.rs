@@ -1,0 +1,104 @@
+//! Family: the tasks below a task. Adds `Entry::{bear, raise, children, set_independent}`.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
+use super::rare::Parent;
+use super::{Entry, Fresh, INHERITED, Life};
+
+impl Entry {
+    /// What a new child of this task has to know of it. It is to be [raised](Self::raise) when it is listed.
+    pub(crate) fn bear(self: &Arc<Self>) -> Parent {
+        let mut state = self.lock();
+        let number = match state.life {
+            Life::Nobody | Life::Ended { .. } => 0,
+            Life::Running | Life::Killing { .. } => {
+                let rare = state.rare();
+                rare.births += 1;
+                rare.births
+            }
+        };
+        drop(state);
+        Parent { entry: Arc::downgrade(self), id: self.id().into(), number, is_independent: false }
+    }
+
+    /// Takes in a child that has been listed. If this task is being killed, or was, the child is as soon as it looks.
+    pub(crate) fn raise(&self, child: &Arc<Entry>) {
+        let Some(number) = child.lock().rare.as_ref().and_then(|rare| rare.parent.as_ref()).map(|parent| parent.number)
+        else {
+            return;
+        };
+        let mut state = self.lock();
+        let inherited = || state.rare.as_ref().and_then(|rare| rare.inherited.as_ref());
+        let kill = state.life.kill().or_else(inherited).cloned();
+        if matches!(state.life, Life::Running | Life::Killing { .. }) {
+            state.rare().children.insert(number, Arc::downgrade(child));
+        }
+        drop(state);
+        if kill.is_some() {
+            child.lock().rare().inherited = kill;
+            child.signals.fetch_or(INHERITED, Ordering::Release);
+        }
+    }
+
+    pub(super) fn forget_child(&self, number: u64) {
+        let child = self.lock().rare.as_mut().and_then(|rare| rare.children.remove(&number));
+        drop(child);
+    }
+
+    /// Those that are running, in the order of their births.
+    pub(crate) fn children(&self) -> Vec<Arc<Entry>> {
+        let children: Vec<Weak<Entry>> = match &self.lock().rare {
+            Some(rare) => rare.children.values().cloned().collect(),
+            None => return Vec::new(),
+        };
+        children.iter().filter_map(Weak::upgrade).filter(|child| !child.has_ended()).collect()
+    }
+
+    /// All tasks that a kill of this one reaches.
+    pub(crate) fn below(&self) -> Vec<Arc<Entry>> {
+        let dependent = |entry: &Entry| entry.children().into_iter().filter(|child| !child.is_independent());
+        let mut below: Vec<_> = dependent(self).collect();
+        let mut at = 0;
+        while at < below.len() {
+            let further: Vec<_> = dependent(&below[at]).collect();
+            below.extend(further);
+            at += 1;
+        }
+        below
+    }
+
+    /// The kill of its parent is not its own from now on. One that it has seen stands.
+    pub(crate) fn set_independent(&self) {
+        let mut state = self.lock();
+        let Some(rare) = state.rare.as_mut() else { return };
+        if let Some(parent) = rare.parent.as_mut() {
+            parent.is_independent = true;
+        }
+        rare.inherited = None;
+        self.signals.fetch_and(!INHERITED, Ordering::Relaxed);
+    }
+
+    fn is_independent(&self) -> bool {
+        let state = self.lock();
+        state.rare.as_ref().and_then(|rare| rare.parent.as_ref()).is_some_and(|parent| parent.is_independent)
+    }
+
+    /// Takes the kill upon itself that it was born under.
+    #[cold]
+    pub(super) fn inherit(&self) {
+        let kill = self.lock().rare.as_mut().and_then(|rare| rare.inherited.take());
+        self.signals.fetch_and(!INHERITED, Ordering::Relaxed);
+        if let Some(kill) = kill
+            && let Some(list) = self.list()
+        {
+            list.kill(self, kill.message.clone(), kill.by.clone());
+        }
+    }
+}
+
+impl Fresh<'_> {
+    pub(crate) fn set_parent(&mut self, parent: Parent) {
+        self.0.rare().parent = Some(parent);
+    }
+}

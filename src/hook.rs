@@ -1,0 +1,81 @@
+//! Hook: a call that is made once, when a task is being killed, and never after it was taken back.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
+
+use crate::kill::Kill;
+use crate::proc::Killing;
+use crate::workers;
+
+/// What the program wants to have called.
+pub(crate) type Call = Box<dyn FnOnce(&Killing) + Send>;
+
+/// A call that was registered.
+pub(crate) struct Hook {
+    stage: Mutex<Stage>,
+    is_over: Condvar,
+}
+
+enum Stage {
+    Waiting(Call),
+    /// By this thread.
+    Running(ThreadId),
+    /// It was made or taken back.
+    Over,
+}
+
+impl Hook {
+    pub(crate) fn new(call: Call) -> Arc<Self> {
+        Arc::new(Hook { stage: Mutex::new(Stage::Waiting(call)), is_over: Condvar::new() })
+    }
+
+    fn stage(&self) -> MutexGuard<'_, Stage> {
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the call made, on a thread of ours.
+    pub(crate) fn call(self: Arc<Self>, kill: Arc<Kill>) {
+        workers::run(Box::new(move || self.run(&kill)));
+    }
+
+    fn run(&self, kill: &Kill) {
+        let call = match std::mem::replace(&mut *self.stage(), Stage::Running(thread::current().id())) {
+            Stage::Waiting(call) => Some(call),
+            Stage::Running(_) | Stage::Over => None,
+        };
+        if let Some(call) = call {
+            let killing =
+                Killing { message: kill.message.clone(), by: kill.by.as_deref().cloned(), since: kill.at.elapsed() };
+            _ = catch_unwind(AssertUnwindSafe(|| call(&killing)));
+        }
+        *self.stage() = Stage::Over;
+        self.is_over.notify_all();
+    }
+
+    /// Takes the call back. One that is being made is waited for, but by itself.
+    pub(crate) fn take_back(&self) {
+        let mut stage = self.stage();
+        match &*stage {
+            Stage::Waiting(_) => {
+                let call = std::mem::replace(&mut *stage, Stage::Over);
+                drop(stage);
+                // What it has captured is the program's.
+                _ = catch_unwind(AssertUnwindSafe(|| drop(call)));
+            }
+            Stage::Running(by) if *by == thread::current().id() => {}
+            Stage::Running(_) => {
+                let is_running = |stage: &mut Stage| matches!(stage, Stage::Running(_));
+                drop(self.is_over.wait_while(stage, is_running));
+            }
+            Stage::Over => {}
+        }
+    }
+}
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hook").finish_non_exhaustive()
+    }
+}

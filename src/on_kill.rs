@@ -1,0 +1,72 @@
+//! OnKill: what the program does when a task is being killed. Adds `Handle::on_kill`.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::entry::Entry;
+use crate::hook::Hook;
+use crate::proc::Killing;
+use crate::task::Handle;
+
+impl Handle {
+    /// Calls `call` once, when a kill of this task has been accepted: to interrupt what a kill cannot reach by itself, a
+    /// query in a database, a child process, a blocking read.
+    ///
+    /// It is called on a thread of this crate and under no lock, so it may block and panic; of these threads there are at
+    /// most eight. If the task is being killed already, or was, it is called at once. It is dropped uncalled when the task
+    /// ends.
+    ///
+    /// Dropping the guard that this returns takes the call back, and waits for it if it is being made: what a database's
+    /// cancel request meets is whatever its connection does next, so the connection must not do something else while
+    /// the request is on its way. In async code that wait blocks the thread, for as long as the call takes.
+    ///
+    /// [What a kill reaches](crate::_documentation::kill) has examples.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicBool, Ordering};
+    ///
+    /// # struct Connection(AtomicBool);
+    /// # impl Connection {
+    /// #     fn cancel(&self) { self.0.store(true, Ordering::Relaxed) }
+    /// #     fn query(&self) { while !self.0.load(Ordering::Relaxed) { std::thread::yield_now() } }
+    /// # }
+    /// let list = pm::ProcList::new();
+    /// let task = list.start("report1");
+    /// let connection = Arc::new(Connection(AtomicBool::new(false)));
+    ///
+    /// let canceller = Arc::clone(&connection);
+    /// let on_kill = task.on_kill(move |_killing| canceller.cancel());
+    /// list.kill("report1", "too slow")?;
+    /// connection.query(); // returns early
+    /// drop(on_kill);      // from here on nobody cancels what this connection does
+    /// assert!(task.check().is_err());
+    /// # Ok::<(), pm::KillError>(())
+    /// ```
+    pub fn on_kill(&self, call: impl FnOnce(&Killing) + Send + 'static) -> OnKill {
+        let hook = Hook::new(Box::new(call));
+        self.entry.add_hook(&hook);
+        OnKill { entry: Arc::clone(&self.entry), hook }
+    }
+}
+
+/// The call that [`Handle::on_kill`] has registered. Dropping it takes the call back, and waits for one that is being
+/// made.
+#[must_use = "dropping it takes the call back at once"]
+pub struct OnKill {
+    entry: Arc<Entry>,
+    hook: Arc<Hook>,
+}
+
+impl Drop for OnKill {
+    fn drop(&mut self) {
+        self.entry.forget_hook(&self.hook);
+        self.hook.take_back();
+    }
+}
+
+impl fmt::Debug for OnKill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OnKill").field("id", &self.entry.id()).finish_non_exhaustive()
+    }
+}
