@@ -27,7 +27,7 @@ use std::borrow::Cow;
 #[cfg(feature = "tower")]
 use std::net::SocketAddr;
 use std::panic::Location;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
 use std::thread;
@@ -63,11 +63,20 @@ const KILL: u8 = 1;
 /// A bit of [`Entry::signals`]: a pending `run` has been dropped.
 const ABANDONED: u8 = 2;
 
-/// A bit of [`Entry::signals`]: no kill point unwinds. It is no reason to look.
+/// A bit of [`Entry::signals`]: no kill point unwinds.
 const QUIET: u8 = 4;
 
 /// A bit of [`Entry::signals`]: its parent was being killed when it was born. It is killed when it looks.
 const INHERITED: u8 = 8;
+
+/// A bit of [`Entry::signals`]: it was started by a destructor, while its thread was unwinding already.
+const UNWINDING: u8 = 16;
+
+/// A bit of [`Entry::signals`]: it is no task. See [`Entry::nobody`].
+const NOBODY: u8 = 32;
+
+/// The signals for which a kill point looks.
+const LOOK: u8 = KILL | ABANDONED | INHERITED;
 
 /// The slot of a task that is in the map.
 const IN_MAP: u32 = u32::MAX;
@@ -80,17 +89,14 @@ const IN_MAP: u32 = u32::MAX;
 #[repr(C)]
 pub(crate) struct Entry {
     started: Instant,
-    /// [`KILL`], [`ABANDONED`], [`QUIET`] and [`INHERITED`].
+    /// [`KILL`], [`ABANDONED`] and so on.
     signals: AtomicU8,
     /// There is a history that takes memory of its own.
     has_past: AtomicBool,
-    /// It was started by a destructor, while its thread was unwinding already.
-    started_unwinding: bool,
-    is_nobody: bool,
     /// It has passed a kill point.
     has_kill_point: AtomicBool,
-    /// How often its status was set. It changes under the lock.
-    statuses: AtomicU32,
+    /// How often its status was set, up to a multiple of 256. It changes under the lock.
+    statuses: AtomicU8,
     /// Where it is, if it is not in the map; else [`IN_MAP`].
     slot: u32,
     state: Mutex<State>,
@@ -244,15 +250,16 @@ impl Entry {
             None => Life::Nobody,
         };
         let is_nobody = matches!(life, Life::Nobody);
-        let signals = AtomicU8::new(if is_nobody { 0 } else { KILL });
+        let signals = AtomicU8::new(if is_nobody { NOBODY } else { KILL });
         let name = Name::Id(Id { hash: 0, id: "" });
-        Entry { is_nobody, signals, ..Entry::with_life(name, Instant::now(), false, life, Home::Gone) }
+        Entry { signals, ..Entry::with_life(name, Instant::now(), false, life, Home::Gone) }
     }
 
     /// What stands for a task where there is none: it has no id, and its verbs do nothing.
     pub(crate) fn nobody() -> Self {
         let name = Name::Id(Id { hash: 0, id: "" });
-        Entry { is_nobody: true, ..Entry::with_life(name, Instant::now(), false, Life::Nobody, Home::Gone) }
+        let signals = AtomicU8::new(NOBODY);
+        Entry { signals, ..Entry::with_life(name, Instant::now(), false, Life::Nobody, Home::Gone) }
     }
 
     fn with_life(name: Name<'_>, started: Instant, forbidden: bool, life: Life, home: Home) -> Self {
@@ -261,13 +268,11 @@ impl Entry {
             id,
             hash,
             slot,
-            is_nobody: false,
             started,
-            signals: AtomicU8::new(0),
+            signals: AtomicU8::new(signals_at_start()),
             has_past: AtomicBool::new(false),
             has_kill_point: AtomicBool::new(false),
-            statuses: AtomicU32::new(0),
-            started_unwinding: unwinding::is_under_way(),
+            statuses: AtomicU8::new(0),
             state: Mutex::new(State {
                 history: History::new(),
                 columns: Columns::default(),
@@ -296,13 +301,11 @@ impl Entry {
             id: old_id,
             hash: old_hash,
             slot: old_slot,
-            is_nobody: _,
             started: old_start,
             signals,
             has_past,
             has_kill_point,
             statuses,
-            started_unwinding,
             state,
         } = self;
         let state = state.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -325,11 +328,10 @@ impl Entry {
         *old_hash = hash;
         *old_slot = slot;
         *old_start = started;
-        *signals.get_mut() = 0;
+        *signals.get_mut() = signals_at_start();
         *has_past.get_mut() = false;
         *has_kill_point.get_mut() = false;
         *statuses.get_mut() = 0;
-        *started_unwinding = unwinding::is_under_way();
         *life = Life::Running;
         columns.reset();
         history.reset();
@@ -357,7 +359,7 @@ impl Entry {
 
     #[inline]
     pub(crate) fn is_nobody(&self) -> bool {
-        self.is_nobody
+        self.signals.load(Ordering::Relaxed) & NOBODY != 0
     }
 
     #[inline]
@@ -417,8 +419,8 @@ impl Entry {
     pub(crate) fn set_progress(&self, done: u64, total: u64) {
         if let Some(mut state) = self.live() {
             self.clear_abandoned(&mut state);
-            let entered = state.history.entered();
-            state.progress.set(done, total, entered);
+            let step = state.history.step();
+            state.progress.set(done, total, step);
         }
     }
 
@@ -602,7 +604,7 @@ impl Entry {
     pub(crate) fn kill_point(&self, location: &'static Location<'static>) -> Option<Killed> {
         unwinding::clear_mark();
         self.pass_kill_point();
-        match self.signals.load(Ordering::Acquire) & !QUIET {
+        match self.signals.load(Ordering::Acquire) & LOOK {
             0 => None,
             _ => self.see_kill(location, None, true),
         }
@@ -618,15 +620,15 @@ impl Entry {
 
     /// How often its status was set.
     #[inline]
-    pub(crate) fn statuses(&self) -> u32 {
+    pub(crate) fn statuses(&self) -> u8 {
         self.statuses.load(Ordering::Relaxed)
     }
 
     /// The same for code of ours that looks on behalf of a task, since so many of its statuses were set: it is not counted.
     #[inline]
-    pub(crate) fn look_for_kill(&self, location: &'static Location<'static>, since: u32) -> Option<Killed> {
+    pub(crate) fn look_for_kill(&self, location: &'static Location<'static>, since: u8) -> Option<Killed> {
         self.pass_kill_point();
-        match self.signals.load(Ordering::Acquire) & !QUIET {
+        match self.signals.load(Ordering::Acquire) & LOOK {
             0 => None,
             _ => self.see_kill(location, Some(since), false),
         }
@@ -640,7 +642,7 @@ impl Entry {
     }
 
     #[cold]
-    fn see_kill(&self, location: &'static Location<'static>, since: Option<u32>, counts: bool) -> Option<Killed> {
+    fn see_kill(&self, location: &'static Location<'static>, since: Option<u8>, counts: bool) -> Option<Killed> {
         self.look_at_inheritance();
         // A kill point that is passed while unwinding is part of the cleanup.
         let counts = counts && !thread::panicking();
@@ -701,7 +703,7 @@ impl Entry {
     /// `key` names the future that waits, from its first call on. It must
     /// [forget](Self::forget_waiter) it in the end.
     pub(crate) fn poll(&self, awaited: Awaited, key: &mut Option<Key>, waker: &Waker) -> Poll<()> {
-        if self.is_nobody {
+        if self.is_nobody() {
             return Poll::Pending;
         }
         if awaited == Awaited::Kill {
@@ -760,6 +762,11 @@ impl Entry {
         let rare = state.rare.as_deref().map_or(0, Rare::memory);
         spilled + kill + rare + state.note.spilled() + state.waiters.spilled()
     }
+}
+
+#[inline]
+fn signals_at_start() -> u8 {
+    if unwinding::is_under_way() { UNWINDING } else { 0 }
 }
 
 impl Life {

@@ -1,8 +1,6 @@
 //! Progress: how far a task has come, kept apart from its status.
 
-use std::time::{Duration, Instant};
-
-use crate::clock::{Moment, Tick};
+use std::time::Duration;
 
 /// How far a task has come: what [`Handle::progress`](crate::Handle::progress) said last.
 ///
@@ -23,8 +21,8 @@ pub struct Progress {
     pub total: u64,
     /// How much of it was done since the task said its progress for the first time ..
     pub made: u64,
-    /// .. and how long ago the task had entered the status that it was in then. The pace is counted from there,
-    /// because to say a progress reads no clock.
+    /// .. and how long ago it had entered the status that it was in then; its age, if there were more than 32 since.
+    /// To say a progress reads no clock, so the pace is counted from there.
     pub since: Duration,
 }
 
@@ -51,24 +49,27 @@ fn percent(done: u64, total: u64) -> u64 {
     u64::try_from(u128::from(done) * 100 / u128::from(total.max(1))).unwrap_or(u64::MAX)
 }
 
-/// What a task has said of its progress.
+/// A first progress that has no room: the pace is not told then.
+const UNKNOWN: u32 = u32::MAX;
+
+/// What a task has said of its progress. Kept small, because each task has one.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Meter {
     done: u64,
     /// 0 if nothing was said.
     total: u64,
     /// What was done when it was said first ..
-    first: u64,
-    /// .. and when the status of that time was entered.
-    entered: Option<Tick>,
+    first: u32,
+    /// .. and the number of the status of that time.
+    step: u32,
 }
 
 impl Meter {
-    /// Notes a progress, in a status that was entered then. What goes back has begun again.
+    /// Notes a progress, in the status of that number. What goes back has begun again.
     #[inline]
-    pub(crate) fn set(&mut self, done: u64, total: u64, entered: Option<Tick>) {
+    pub(crate) fn set(&mut self, done: u64, total: u64, step: u32) {
         if self.total == 0 || done < self.done {
-            (self.first, self.entered) = (done, entered);
+            (self.first, self.step) = (u32::try_from(done).unwrap_or(UNKNOWN), step);
         }
         (self.done, self.total) = (done, total);
     }
@@ -83,12 +84,11 @@ impl Meter {
         self.parts().map(|(done, total)| percent(done, total))
     }
 
-    /// The progress at `now` of a task that has `started` then.
-    pub(crate) fn at(self, started: Instant, now: Moment) -> Option<Progress> {
+    /// What a snapshot tells, if a status was entered so long ago.
+    pub(crate) fn at(self, since: impl Fn(u32) -> Duration) -> Option<Progress> {
         let (done, total) = self.parts()?;
-        let age = now.since(started);
-        let since = self.entered.map_or(age, |entered| now.since_tick(entered).min(age));
-        Some(Progress { done, total, made: done.saturating_sub(self.first), since })
+        let made = if self.first == UNKNOWN { 0 } else { done.saturating_sub(u64::from(self.first)) };
+        Some(Progress { done, total, made, since: since(self.step) })
     }
 }
 
@@ -117,16 +117,19 @@ mod tests {
 
     #[test]
     fn work_that_was_resumed_or_began_again_is_not_counted_as_done_now() {
-        let (started, mut meter) = (Instant::now(), Meter::default());
-        let made = |meter: Meter| meter.at(started, Moment::now()).map(|progress| progress.made);
+        let mut meter = Meter::default();
+        let made = |meter: Meter| meter.at(|_| Duration::ZERO).map(|progress| progress.made);
         assert_eq!(made(meter), None);
-        meter.set(1000, 5000, None);
-        meter.set(1200, 5000, None);
+        meter.set(1000, 5000, 3);
+        meter.set(1200, 5000, 4);
         assert_eq!(made(meter), Some(200));
-        meter.set(3, 60, None);
-        meter.set(5, 70, None);
+        meter.set(3, 60, 4);
+        meter.set(5, 70, 5);
         assert_eq!(made(meter), Some(2));
-        meter.set(0, 0, None);
+        meter.set(0, 0, 5);
         assert_eq!(made(meter), None);
+        meter.set(1 << 40, 1 << 41, 5);
+        meter.set((1 << 40) + 5, 1 << 41, 5);
+        assert_eq!(made(meter), Some(0), "it is not known");
     }
 }

@@ -237,7 +237,7 @@ pub(crate) struct Work {
     waiter: Option<Key>,
     location: &'static Location<'static>,
     /// How many statuses of the task had been set when it was begun.
-    since: u32,
+    since: u8,
 }
 
 /// When a poll looks for a kill.

@@ -95,7 +95,7 @@ impl Drop for Waiting {
 pub struct WaitKilled {
     waiting: Waiting,
     location: &'static Location<'static>,
-    since: u32,
+    since: u8,
 }
 
 impl Future for WaitKilled {

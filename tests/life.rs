@@ -92,9 +92,10 @@ fn a_deadline_kills_and_a_later_one_replaces_it() {
     }
     let mut client = Client::connect(serve(&list));
     client.types("show slow\n");
-    assert!(client.up_to("being killed").ends_with(r#" s by the program: "deadline of 1ms""#));
+    assert!(client.up_to("being killed for").ends_with(r#" s by the program: "deadline of 1ms""#));
     client.types("show refuses\n");
     assert_eq!(client.up_to("note"), "note: deadline of 2s refused: it may not be killed");
+    client.up_to("init");
     drop(slow);
     let audit = client.asks("audit");
     assert!(audit.contains(r#"by the program: slow "deadline of 1ms": killed after "#), "{audit}");
@@ -132,6 +133,7 @@ fn a_kill_of_a_parent_reaches_all_below_it_but_for_the_independent() {
     assert_eq!(client.up_to("children"), "children: req1/fetch req1/sort req1/refuses req1/rollback");
     client.types("show req1/fetch\n");
     assert_eq!(client.up_to("child of"), "child of req1");
+    client.up_to("init");
 
     let reply = client.asks("kill req1 too slow");
     assert!(reply.starts_with(r#"killing req1 in "merging", "#) && reply.ends_with("s old, and 4 below it"), "{reply}");

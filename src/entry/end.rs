@@ -1,10 +1,11 @@
 //! End: how a task ends, and what is to be done about it. Adds `Entry::give_up`.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::rare::{Left, Rare};
-use super::{Entry, Home, Life, State};
+use super::{Entry, Home, Life, State, UNWINDING};
 use crate::escape;
 use crate::kill::{Ending, Kill};
 use crate::killed::Killed;
@@ -125,11 +126,15 @@ impl Entry {
         true
     }
 
+    fn has_started_unwinding(&self) -> bool {
+        self.signals.load(Ordering::Relaxed) & UNWINDING != 0
+    }
+
     #[cold]
     fn end_with(self: &Arc<Self>, guards: Guards, cause: Cause, said: Option<String>) -> bool {
         // A destructor started it, and it ends with the same unwinding: it is not what failed.
         let cause = match cause {
-            Cause::Panic | Cause::Kill(_) if self.started_unwinding => Cause::Dropped,
+            Cause::Panic | Cause::Kill(_) if self.has_started_unwinding() => Cause::Dropped,
             cause => cause,
         };
         let said = said.map(|note| Arc::from(limits::cut(note.into(), limits::NOTE)));

@@ -106,10 +106,12 @@ impl Kills {
                     age.as_secs_f64(),
                     no_unwinding()
                 )];
-                let set = (!below.is_empty()).then(|| self.new_set(format!("{id}{more}")));
-                self.follow(&entry, kill, set, now + OVERDUE);
-                if let Some(set) = set {
-                    lines.extend(below.into_iter().filter_map(|(entry, reply)| self.take(set, &entry, reply, now)));
+                if below.is_empty() {
+                    self.follow(&entry, kill, None, now + OVERDUE);
+                } else {
+                    let set = self.new_set(format!("{id}{more}"));
+                    let all = std::iter::once((entry, KillReply::Accepted(Arc::clone(&kill)))).chain(below);
+                    lines.extend(all.filter_map(|(entry, reply)| self.take(set, &entry, reply, now)));
                     lines.extend(self.sums());
                 }
                 lines.join("\n")
