@@ -106,7 +106,13 @@ fn kill_line(kill: &Kill) -> String {
             format!("{outcome} after {:.1}s{suffix}", after.as_secs_f64())
         }
     };
-    format!("{time} {by}: {} {}: {outcome}", escape::id(&kill.id), escape::quoted(&kill.message))
+    let columns = kill.columns().iter().map(|(name, value)| match value.contains([' ', ',', ')']) {
+        true => format!("{name}=\"{value}\""),
+        false => format!("{name}={value}"),
+    });
+    let columns = columns.collect::<Vec<_>>().join(", ");
+    let columns = if columns.is_empty() { columns } else { format!(" ({columns})") };
+    format!("{time} {by}: {} {}: {outcome}{columns}", escape::id(&kill.id), escape::quoted(&kill.message))
 }
 
 /// The same as events of `tracing`, under the target `pm::audit`.

@@ -14,7 +14,7 @@
 //!
 //! # Deadlock safety
 //!
-//! The lock is a leaf. Under it nothing is formatted, no value of the program's is made or dropped
+//! The lock is a leaf. Under it nothing of the program's is formatted, no value of the program's is made or dropped
 //! but strings, no waker is cloned, woken or dropped, and no other lock is taken.
 
 mod end;
@@ -31,11 +31,11 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use compact_str::CompactString;
 
-use crate::clock::WallTime;
+use crate::clock::{Moment, WallTime};
 use crate::columns::Columns;
 use crate::history::History;
 use crate::hook::Hook;
@@ -77,6 +77,9 @@ const NOBODY: u8 = 32;
 
 /// The signals for which a kill point looks.
 const LOOK: u8 = KILL | ABANDONED | INHERITED;
+
+/// What ran for so long keeps the time that it spent in each status.
+const LONG: Duration = Duration::from_millis(100);
 
 /// The slot of a task that is in the map.
 const IN_MAP: u32 = u32::MAX;
@@ -730,14 +733,27 @@ impl Entry {
         (state.history.current().clone(), reach)
     }
 
-    /// Gives back the history, which is never asked for once the guard is gone.
+    /// Gives back the history, which is never asked for once the guard is gone. What somebody may ask for keeps the time
+    /// that it spent in each status.
     #[inline]
     pub(crate) fn forget_past(&self) {
         if !self.has_past.load(Ordering::Relaxed) {
             return;
         }
-        let past = self.lock().history.forget_past();
+        let mut state = self.lock();
+        let past = match (state.keeps_profile(self.started), state.life.end()) {
+            (true, Some((_, at))) => state.history.fold_past(self.started, Moment::now().back_to(at)),
+            _ => state.history.forget_past(),
+        };
+        drop(state);
         drop(past);
+    }
+
+    /// The bytes of its past that are kept when it has ended.
+    #[inline]
+    fn kept_past(&self, state: &State) -> usize {
+        let has_past = self.has_past.load(Ordering::Relaxed);
+        if has_past && state.keeps_profile(self.started) { state.history.past() } else { 0 }
     }
 
     /// The bytes that it holds.
@@ -787,6 +803,13 @@ impl Life {
 }
 
 impl State {
+    /// Whether somebody may ask where it spent its time, when it has ended.
+    fn keeps_profile(&self, started: Instant) -> bool {
+        let Life::Ended { outcome, at, .. } = self.life else { return false };
+        let is_long = at.saturating_duration_since(started) >= LONG;
+        is_long || outcome != Outcome::Ended || !matches!(self.note, Note::None)
+    }
+
     /// Itself, to be read.
     #[inline]
     fn settled(&mut self) -> &Self {

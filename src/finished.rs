@@ -1,6 +1,6 @@
 //! Finished: the tasks that ended last, the slowest of all, and how many there were.
 //!
-//! Each stripe has a shelf of its own, so that threads do not meet. What all shelves hold together
+//! Those that somebody will ask for are kept [apart]. Each stripe has a shelf of its own, so that threads do not meet. What all shelves hold together
 //! is bounded in bytes: each reports what it holds when that has changed by a grain, and the
 //! thread that finds it to be too much puts the oldest away, on whichever shelf they are.
 //!
@@ -8,13 +8,20 @@
 //!
 //! The lock of a shelf is a leaf, and no two are held at a time.
 
+mod apart;
+
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use compact_str::CompactString;
+
 use crate::entry::{End, Entry};
+use crate::kinds::{Kinds, Learned, Sum};
 use crate::limits::Truncations;
 use crate::proc::Outcome;
+use crate::rates::{Recent, Window};
+use apart::{Apart, PART, Reason};
 
 /// How many of the last are kept unless told otherwise.
 const KEPT: usize = 256;
@@ -31,9 +38,12 @@ const BYTES: usize = 8 << 20;
 /// The shelves of one list.
 pub(crate) struct Finished {
     shelves: Box<[Shelf]>,
+    apart: Apart,
+    /// When the list was made.
+    epoch: Instant,
     /// How many of the last each shelf keeps.
     keep: AtomicUsize,
-    /// How many bytes all of them may hold.
+    /// How many bytes may be held in all.
     limit: AtomicUsize,
     /// How many a shelf may hold unreported: a part of the limit.
     grain: AtomicUsize,
@@ -58,6 +68,8 @@ struct Held {
     /// What a task must exceed to be one of the slowest.
     threshold: Duration,
     counts: Counts,
+    recent: Option<Box<Recent>>,
+    kinds: Option<Box<Learned>>,
     /// What all this holds; one that is among the last and the slowest counts twice.
     bytes: usize,
     reported: usize,
@@ -83,6 +95,8 @@ impl Finished {
     pub(crate) fn new(shelves: usize) -> Self {
         let finished = Finished {
             shelves: (0..shelves).map(|_| Shelf::default()).collect(),
+            apart: Apart::default(),
+            epoch: Instant::now(),
             keep: AtomicUsize::new(KEPT),
             limit: AtomicUsize::new(0),
             grain: AtomicUsize::new(0),
@@ -98,18 +112,30 @@ impl Finished {
         self.grain.store(bytes / 64 / self.shelves.len(), Ordering::Relaxed);
     }
 
-    /// Takes in a task that has ended. Returns one that had to go and that has no other holder,
+    /// Takes in a task that has ended, and what kind of work it was. Returns one that had to go and that has no other holder,
     /// if it holds nothing but itself.
     #[inline]
-    pub(crate) fn record(&self, shelf: usize, entry: Arc<Entry>, end: &End) -> Option<Arc<Entry>> {
+    pub(crate) fn record(
+        &self,
+        shelf: usize,
+        entry: Arc<Entry>,
+        end: &End,
+        kind: Option<CompactString>,
+    ) -> Option<Arc<Entry>> {
         let keep = self.keep.load(Ordering::Relaxed);
+        let reason = Reason::of(end).filter(|_| keep > 0);
+        let kept_apart = reason.map(|reason| (reason, Kept::new(Arc::clone(&entry), end)));
         let mut held = self.shelves[shelf].lock();
-        let evicted = held.record(entry, end, keep);
+        held.count(self.epoch, end, kind);
+        let evicted = held.record(entry, end, keep, reason.is_some());
         let is_news = held.bytes.abs_diff(held.reported) > self.grain.load(Ordering::Relaxed);
         let change = if is_news { held.report() } else { 0 };
         drop(held);
         if is_news {
             self.add(change);
+        }
+        if let Some((reason, kept)) = kept_apart {
+            self.apart.record(reason, kept, self.apart_at_most());
         }
         evicted.and_then(|(entry, bytes)| (bytes == size_of::<Entry>()).then_some(entry))
     }
@@ -123,8 +149,13 @@ impl Finished {
     }
 
     fn reported_at_most(&self) -> usize {
-        let limit = self.limit.load(Ordering::Relaxed);
+        let limit = self.limit.load(Ordering::Relaxed) - 3 * self.apart_at_most();
         limit - limit / 64
+    }
+
+    /// How many bytes each ring of those that are kept apart may hold.
+    fn apart_at_most(&self) -> usize {
+        self.limit.load(Ordering::Relaxed) / PART
     }
 
     /// Puts the oldest away, and those that are not the slowest, until an eighth is free: not to
@@ -155,6 +186,9 @@ impl Finished {
     pub(crate) fn keep(&self, tasks: usize) {
         let keep = tasks.min(KEPT_AT_MOST);
         self.keep.store(keep, Ordering::Relaxed);
+        if keep == 0 {
+            self.apart.clear();
+        }
         for shelf in &self.shelves {
             let garbage = shelf.lock().shrink(keep);
             drop(garbage);
@@ -166,6 +200,7 @@ impl Finished {
     /// Keeps no more than so many bytes.
     pub(crate) fn keep_bytes(&self, bytes: usize) {
         self.set_limit(bytes);
+        self.apart.trim(self.apart_at_most());
         for shelf in &self.shelves {
             let mut held = shelf.lock();
             // With more room, tasks are kept that would have been put away before.
@@ -181,14 +216,49 @@ impl Finished {
         self.keep.load(Ordering::Relaxed)
     }
 
-    /// How many of the last all shelves hold.
+    /// How many of the last are held.
     pub(crate) fn len(&self) -> usize {
-        self.shelves.iter().map(|shelf| shelf.lock().last.len()).sum()
+        self.apart.len() + self.shelves.iter().map(|shelf| shelf.lock().last.len()).sum::<usize>()
     }
 
-    /// The tasks that ended last, in no order.
+    /// The tasks that ended last and are not kept apart, in no order.
     pub(crate) fn last(&self) -> Vec<Arc<Entry>> {
         self.collect(|held| held.last.iter().map(|kept| Arc::clone(&kept.entry)).collect())
+    }
+
+    /// The killed, the panicked and those that ended with a note, in no order.
+    pub(crate) fn apart(&self) -> Vec<Arc<Entry>> {
+        self.apart.all()
+    }
+
+    /// All that are kept, each once.
+    pub(crate) fn all(&self) -> Vec<Arc<Entry>> {
+        let mut all: Vec<_> = self.last().into_iter().chain(self.apart()).chain(self.slowest()).collect();
+        all.sort_unstable_by_key(Arc::as_ptr);
+        all.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        all
+    }
+
+    /// What started and ended in the last so many seconds, but for what is running.
+    pub(crate) fn window(&self, seconds: u64, now: Instant) -> Window {
+        let mut window = Window::new(seconds, self.epoch, now);
+        for shelf in &self.shelves {
+            if let Some(recent) = &shelf.lock().recent {
+                window.add(recent);
+            }
+        }
+        window
+    }
+
+    /// What was learned of the kinds of work that the column of that name tells apart.
+    pub(crate) fn kinds(&self, column: &str) -> Kinds {
+        let mut sum = Sum::new(self.epoch, Instant::now());
+        for shelf in &self.shelves {
+            if let Some(learned) = &shelf.lock().kinds {
+                sum.add(learned);
+            }
+        }
+        sum.finish(column)
     }
 
     /// The slowest of those that ended, in no order.
@@ -205,7 +275,14 @@ impl Finished {
     /// The bytes that the shelves take, but for what they hold.
     pub(crate) fn overhead(&self) -> usize {
         let places = self.collect(|held| vec![held.last.capacity() + held.slowest.capacity()]);
-        size_of_val(&*self.shelves) + places.iter().sum::<usize>() * size_of::<Kept>()
+        let learned = self.collect(|held| {
+            let recent = if held.recent.is_some() { Recent::memory() } else { 0 };
+            vec![recent + held.kinds.as_deref().map_or(0, Learned::memory)]
+        });
+        size_of_val(&*self.shelves)
+            + places.iter().sum::<usize>() * size_of::<Kept>()
+            + learned.iter().sum::<usize>()
+            + self.apart.overhead()
     }
 }
 
@@ -239,10 +316,9 @@ impl Shelf {
 }
 
 impl Held {
-    /// Takes in a task, and keeps the last `keep`. Returns who had to go, and what it held: to be
-    /// dropped when no lock is held.
+    /// Counts an end.
     #[inline]
-    fn record(&mut self, entry: Arc<Entry>, end: &End, keep: usize) -> Option<(Arc<Entry>, usize)> {
+    fn count(&mut self, epoch: Instant, end: &End, kind: Option<CompactString>) {
         match end.outcome {
             Outcome::Ended => self.counts.ended += 1,
             Outcome::Killed => self.counts.killed += 1,
@@ -251,12 +327,25 @@ impl Held {
         if let Some(truncations) = end.extra.as_deref().and_then(|extra| extra.truncations) {
             self.counts.truncations.add(&truncations);
         }
+        self.recent.get_or_insert_default().record(epoch, end);
+        if let Some(kind) = kind {
+            self.kinds.get_or_insert_default().record(&kind, epoch, end);
+        }
+    }
+
+    /// Takes in a task, and keeps the last `keep` of those that are not kept apart. Returns who had to go, and what it
+    /// held: to be dropped when no lock is held.
+    #[inline]
+    fn record(&mut self, entry: Arc<Entry>, end: &End, keep: usize, is_apart: bool) -> Option<(Arc<Entry>, usize)> {
         let bytes = size_of::<Entry>() + end.spilled;
         if keep == 0 {
             return Some((entry, bytes));
         }
         if end.ran > self.threshold {
             self.record_slow(&entry, end, bytes);
+        }
+        if is_apart {
+            return None;
         }
         self.bytes += bytes;
         if self.last.len() < keep {
@@ -288,7 +377,7 @@ impl Held {
             self.bytes -= self.slowest.swap_remove(fastest).bytes;
         }
         self.bytes += bytes;
-        self.slowest.push(Kept { entry: Arc::clone(entry), at: end.at, ran: end.ran, bytes });
+        self.slowest.push(Kept::new(Arc::clone(entry), end));
         if self.slowest.len() == SLOWEST {
             self.threshold = self.fastest_kept();
         }
@@ -340,6 +429,12 @@ impl Held {
     }
 }
 
+impl Kept {
+    fn new(entry: Arc<Entry>, end: &End) -> Self {
+        Kept { entry, at: end.at, ran: end.ran, bytes: size_of::<Entry>() + end.spilled }
+    }
+}
+
 impl Counts {
     pub(crate) fn add(&mut self, other: &Counts) {
         self.ended += other.ended;
@@ -360,7 +455,7 @@ mod tests {
         for seconds in seconds {
             let (at, ran) = (Instant::now(), Duration::from_secs(seconds));
             let end = End { outcome: Outcome::Ended, at, ran, spilled, extra: None };
-            finished.record(shelf, list.insert(&seconds.to_string()), &end);
+            finished.record(shelf, list.insert(&seconds.to_string()), &end, None);
         }
     }
 

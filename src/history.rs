@@ -126,6 +126,24 @@ impl History {
         Some(std::mem::replace(self, History { steps: SmallVec::from_iter([current]), oldest: 0, folded: None }))
     }
 
+    /// Forgets all but the current status and the time spent in each before it, up to `now`. Returns what it has forgotten:
+    /// to be dropped when no lock is held.
+    pub(crate) fn fold_past(&mut self, started: Instant, now: Moment) -> Option<History> {
+        if !self.has_past() {
+            return None;
+        }
+        let mut folded = self.folded.take().unwrap_or_default();
+        let ends = self.in_order().skip(1).map(|(_, entered)| since(*entered, started, now));
+        for ((status, entered), end) in self.in_order().zip(ends) {
+            folded.add(status, since(*entered, started, now).saturating_sub(end));
+        }
+        folded.sums.shrink_to_fit();
+        let newest = self.newest();
+        let current = std::mem::replace(&mut self.steps[newest], (INIT, None));
+        let steps = SmallVec::from_iter([current]);
+        Some(std::mem::replace(self, History { steps, oldest: 0, folded: Some(folded) }))
+    }
+
     /// The bytes that it holds outside of itself, but for the current status.
     pub(crate) fn past(&self) -> usize {
         let current = if let Cow::Owned(status) = self.current() { status.capacity() } else { 0 };
@@ -241,6 +259,18 @@ mod tests {
         assert_eq!((steps[0].status.as_str(), steps[31].status.as_str()), ("s9", "s40"));
         assert!(steps.is_sorted_by_key(|step| step.at) && steps[31].at <= now.since(started));
         assert_eq!((history.current().as_ref(), history.folded()), ("s40", 9));
+    }
+
+    #[test]
+    fn a_past_that_is_folded_keeps_the_time_in_each_status() {
+        for statuses in [3, 30, 70] {
+            let (mut history, started) = history((0..statuses).map(|n| format!("s{}", n % 5)));
+            let now = Moment::now();
+            let before = (history.profile(started, now), history.in_status(started, now));
+            let forgotten = history.fold_past(started, now).expect("it has a past");
+            assert_eq!((history.profile(started, now), history.in_status(started, now)), before);
+            assert_eq!((history.steps(started, now).len(), forgotten.spilled() > 0), (1, true));
+        }
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub(crate) struct Kill {
     /// The age and the status of the task at that time.
     pub(crate) age: Duration,
     pub(crate) status: Cow<'static, str>,
+    /// What the table printed of the task, without secrets: set at once.
+    columns: OnceLock<Vec<(String, String)>>,
     /// Whether its request has been sent to the log: its end comes after that.
     #[cfg_attr(not(feature = "tracing"), allow(dead_code))]
     pub(crate) is_logged: Mutex<bool>,
@@ -65,10 +67,20 @@ impl Kill {
             time: SystemTime::now(),
             age: at.saturating_duration_since(started),
             status,
+            columns: OnceLock::new(),
             is_logged: Mutex::default(),
             ending: OnceLock::new(),
             waiters: Mutex::default(),
         }
+    }
+
+    pub(crate) fn set_columns(&self, columns: Vec<(String, String)>) {
+        _ = self.columns.set(columns);
+    }
+
+    /// The columns that the table printed, as it printed them.
+    pub(crate) fn columns(&self) -> &[(String, String)] {
+        self.columns.get().map_or(&[], Vec::as_slice)
     }
 
     fn waiters(&self) -> MutexGuard<'_, Waiters> {

@@ -63,10 +63,6 @@ impl Killed {
         Killed(Arc::new(Sighting { kill, status, location }))
     }
 
-    pub(crate) fn kill(&self) -> &Arc<Kill> {
-        &self.0.kill
-    }
-
     pub(crate) fn is_of(&self, kill: &Arc<Kill>) -> bool {
         Arc::ptr_eq(&self.0.kill, kill)
     }

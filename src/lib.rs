@@ -106,6 +106,7 @@ pub mod http;
 mod key;
 mod kill;
 mod killed;
+mod kinds;
 #[cfg(feature = "tower")]
 pub mod layer;
 mod limits;
@@ -123,12 +124,14 @@ mod progress;
 #[allow(missing_docs)]
 #[doc(hidden)]
 pub mod properties;
+mod rates;
 mod render;
 mod request;
 mod run;
 mod server;
 mod service;
 mod session;
+mod sketch;
 mod slots;
 #[cfg(feature = "tracing-layer")]
 mod spans;
@@ -164,6 +167,7 @@ pub use pending_kill::PendingKill;
 pub use port_command::{Invocation, PortCommand, Reply};
 pub use proc::{Killing, Outcome, Proc, Site, Step};
 pub use progress::Progress;
+pub use rates::Rates;
 #[cfg(unix)]
 pub use server::BoundUnixServer;
 pub use server::{Address, BoundServer, Server};

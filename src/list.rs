@@ -8,8 +8,8 @@ use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use ahash::RandomState;
 use compact_str::CompactString;
@@ -17,10 +17,12 @@ use dashmap::DashMap;
 
 use crate::audit::Audit;
 use crate::clock::Tick;
+use crate::columns::Clearance;
 use crate::entry::{End, Entry, EntryRef, Extra, Fresh, Id, KillReply, List, Name, Start};
 use crate::escape;
 use crate::finished::Finished;
 use crate::key::{ById, IdentityHasher, Named};
+use crate::kinds::{self, Kinds};
 use crate::limits::{self, ID};
 use crate::numbers::{Blocks, Numbers};
 use crate::peer::Peer;
@@ -38,6 +40,9 @@ const SHARDS: usize = 512;
 
 /// How many names of secrets a stripe remembers: a program has a few.
 const NAMES: usize = 64;
+
+/// How long what is known of the kinds is used again: to sum it up looks at each of them on each stripe.
+const KINDS_FOR: Duration = Duration::from_secs(1);
 
 /// More than there are threads that start tasks at the same moment, mostly.
 const STRIPES: usize = 32;
@@ -64,7 +69,7 @@ const STRIPES: usize = 32;
 /// | report on one by its id | [`status`](Self::status), [`set_status`](Self::set_status), [`try_status`](Self::try_status), [`check`](Self::check), [`done`](Self::done) |
 /// | kill one | [`request_kill`](Self::request_kill), [`kill`](Self::kill), [`forbid_kill`](Self::forbid_kill) |
 /// | look | [`procs`](Self::procs), [`get`](Self::get), [`len`](Self::len), [`stats`](Self::stats), [`contents`](Self::contents), [`table`](Self::table) |
-/// | set it up | [`set_cols`](Self::set_cols), [`keep_done`](Self::keep_done), [`keep_done_bytes`](Self::keep_done_bytes) |
+/// | set it up | [`set_cols`](Self::set_cols), [`kind`](Self::kind), [`keep_done`](Self::keep_done), [`keep_done_bytes`](Self::keep_done_bytes) |
 /// | serve it | [`spawn`](Self::spawn), [`listen_and_serve`](Self::listen_and_serve), [`serve`](Self::serve), [`server`](Self::server) |
 #[derive(Clone)]
 pub struct ProcList {
@@ -104,6 +109,10 @@ pub(crate) struct Shared {
     /// Numbers for the ids that a task cannot have as they are.
     unnamed: AtomicU64,
     repeated: AtomicU64,
+    /// The column that says what kind of work a task is.
+    kind: OnceLock<Box<str>>,
+    /// What is known of the kinds, for as long as it is young.
+    kinds: Mutex<Option<Arc<Kinds>>>,
 }
 
 impl ProcList {
@@ -121,6 +130,8 @@ impl ProcList {
             has_lookalikes: AtomicBool::new(false),
             unnamed: AtomicU64::new(1),
             repeated: AtomicU64::new(10),
+            kind: OnceLock::new(),
+            kinds: Mutex::default(),
         });
         // Calibrates the clock, so that it is not for the first request to do.
         let _ = Tick::now();
@@ -236,7 +247,7 @@ impl ProcList {
             let (name, list) = (Name::Id(self.shared.key(id)), Arc::clone(stripe) as _);
             self.shared.enter(spare::entry(Start { name, started, forbidden, list }, &describe))
         };
-        if let Some(entry) = enter_within(id, &enter) {
+        if let Some(entry) = enter_within(id, enter) {
             return entry;
         }
         self.shared.insert_next_best(id, enter)
@@ -366,6 +377,20 @@ impl ProcList {
         places + slots + SHARDS * 128 + STRIPES * size_of::<Stripe>() + self.shared.finished.overhead()
     }
 
+    pub(crate) fn name_kind(&self, column: &str) {
+        _ = self.shared.kind.set(limits::name(column).into());
+    }
+
+    /// What is known of the kinds of work, if there is a column that tells, a second ago at most.
+    pub(crate) fn kinds(&self) -> Option<Arc<Kinds>> {
+        let column = self.shared.kind.get()?;
+        let mut kinds = self.shared.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        let young = kinds.take().filter(|kinds| kinds.made.elapsed() < KINDS_FOR);
+        let fresh = young.unwrap_or_else(|| Arc::new(self.shared.finished.kinds(column)));
+        *kinds = Some(Arc::clone(&fresh));
+        Some(fresh)
+    }
+
     /// The tasks that have ended.
     pub(crate) fn finished(&self) -> &Finished {
         &self.shared.finished
@@ -375,6 +400,17 @@ impl ProcList {
 impl Shared {
     pub(crate) fn audit(&self) -> &Audit {
         &self.audit
+    }
+
+    /// What the table prints of a task, but for secrets.
+    pub(crate) fn printed(&self, entry: &Entry) -> Vec<(String, String)> {
+        let columns = Arc::clone(&self.columns.read().unwrap_or_else(PoisonError::into_inner));
+        let shown = |row: &EntryRef<'_>| {
+            let value = |name: &String| row.columns.get(name).map(|value| value.shown(Clearance::Public).to_string());
+            columns.iter().filter_map(|name| Some((name.clone(), value(name)?))).collect::<Vec<_>>()
+        };
+        let printed = entry.with(shown).into_iter();
+        printed.map(|(name, value)| (escape::echo(&name).to_string(), escape::echo(&value).to_string())).collect()
     }
 
     #[inline]
@@ -465,8 +501,10 @@ impl List for Stripe {
             Some(slot) => self.requests.remove(slot),
             None => self.shared.remove(entry),
         };
+        let column = self.shared.kind.get();
+        let kind = column.and_then(|column| entry.with(|row| kinds::name(row, column)));
         if let Some(entry) = removed
-            && let Some(evicted) = self.shared.finished.record(self.shelf, entry, &end)
+            && let Some(evicted) = self.shared.finished.record(self.shelf, entry, &end, kind)
         {
             spare::put(evicted);
         }
@@ -482,7 +520,7 @@ impl List for Stripe {
             let (name, list) = (Name::Id(self.shared.key(id)), Arc::clone(&self) as _);
             self.shared.enter(spare::entry(Start { name, started, forbidden, list }, describe))
         };
-        enter_within(id, &enter).unwrap_or_else(|| self.shared.insert_next_best(id, enter))
+        enter_within(id, enter).unwrap_or_else(|| self.shared.insert_next_best(id, enter))
     }
 
     fn kill(&self, entry: &Entry, message: String, by: Option<Arc<Peer>>) -> KillReply {

@@ -151,6 +151,7 @@ impl Shared {
     fn request_one(&self, entry: &Entry, message: String, by: Option<Arc<Peer>>) -> KillReply {
         let reply = entry.kill(message, by);
         if let KillReply::Accepted(kill) = &reply {
+            kill.set_columns(self.printed(entry));
             self.audit().kill_accepted(kill);
         }
         reply

@@ -1,11 +1,10 @@
 //! Stats: counts of a list. Adds `ProcList::stats`.
 
-use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::limits::Truncations;
 use crate::list::ProcList;
+use crate::rates::Rates;
 
 /// Counts of a list, taken at one moment.
 ///
@@ -38,6 +37,10 @@ pub struct Stats {
     pub oldest: Option<(String, Duration)>,
     /// The bytes that the list holds: its tasks, those that have ended and are kept, and itself.
     pub memory: usize,
+    /// What started and ended in the last 10 s ..
+    pub last_10_seconds: Rates,
+    /// .. and in the last minute.
+    pub last_minute: Rates,
     pub(crate) truncations: Truncations,
 }
 
@@ -59,9 +62,11 @@ impl ProcList {
             }
             memory += task.memory();
         }
-        let mut seen = HashSet::new();
-        let finished = self.finished().last().into_iter().chain(self.finished().slowest());
-        memory += finished.filter(|task| seen.insert(Arc::as_ptr(task))).map(|task| task.memory()).sum::<usize>();
+        memory += self.finished().all().iter().map(|task| task.memory()).sum::<usize>();
+        let [last_10_seconds, last_minute] = [10, 60].map(|seconds| {
+            let window = self.finished().window(seconds, now);
+            window.rates(entries.iter().filter(|task| task.started() >= window.began).count() as u64)
+        });
         let oldest = entries.iter().min_by(|a, b| a.by_age(b));
         Stats {
             running,
@@ -72,6 +77,8 @@ impl ProcList {
             being_killed,
             oldest: oldest.map(|task| (task.id().to_string(), now.saturating_duration_since(task.started()))),
             memory,
+            last_10_seconds,
+            last_minute,
             truncations,
         }
     }

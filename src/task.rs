@@ -306,7 +306,9 @@ impl Task {
             Unwound::Panic(_) => Cause::Panic,
         };
         self.is_guard = false;
-        self.entry.give_up(Guards::One, cause, None);
+        if self.entry.give_up(Guards::One, cause, None) {
+            self.entry.forget_past();
+        }
     }
 
     fn end(mut self, note: Option<String>) -> Proc {

@@ -6,6 +6,7 @@ pub(crate) mod expr;
 pub(crate) mod field;
 mod grid;
 pub(crate) mod json;
+pub(crate) mod kinds;
 mod number;
 pub(crate) mod quoted;
 pub(crate) mod show;

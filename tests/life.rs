@@ -275,3 +275,118 @@ fn the_place_of_a_kill_is_that_of_the_last_status_if_it_came_later() {
     let killed = runtime.block_on(task.run(std::future::pending::<()>()));
     assert_eq!(killed.unwrap_err().location().line(), run_line);
 }
+
+/// Ends so many tasks that took no time.
+fn end_quick(list: &ProcList, n: usize) {
+    (0..n).for_each(|_| drop(list.start("quick").col("route", "/quick")));
+}
+
+#[test]
+fn what_somebody_will_ask_for_is_there_after_thousands_of_other_endings() {
+    let list = ProcList::new();
+    list.set_cols(["route", "uri"]);
+    let victim = list.start("req7").col("route", "/export").col("uri", "/export/7 x");
+    let gone = list.start("req8").col("route", "/export");
+    let mut client = Client::connect(serve(&list));
+    (0..40).for_each(|n| victim.set_status(format!("step {n}")));
+    client.asks("kill req7 too slow");
+    victim.check().unwrap_err();
+    drop(victim);
+    client.up_to("killed req7");
+    gone.done_with("client went away");
+    end_quick(&list, 10_000);
+
+    client.types("done where outcome=killed\n");
+    client.up_to("id ");
+    let killed = client.line();
+    assert!(words(&killed)[..3] == ["req7", "step", "39"] && killed.ends_with("too slow"), "{killed}");
+    client.types("done 5 where note~away and route=/export\n");
+    client.up_to("id ");
+    assert!(client.line().contains("client went away"));
+    client.types("done 3\n");
+    client.up_to("id ");
+    assert!((0..3).all(|_| client.line().starts_with("quick ")));
+    // Without an expression of its own it follows the session's.
+    client.types("where route=/export\n");
+    client.up_to("id ");
+    client.types("done\n");
+    client.up_to("id ");
+    assert!(client.line().starts_with("req8 ") && client.line().starts_with("req7 "));
+    client.types("slow 2 where route=/export\n");
+    client.up_to("id ");
+    assert!(client.line().starts_with("req") && client.line().starts_with("req"));
+    assert_eq!(
+        client.asks("done where tme>1"),
+        "invalid expression at 'tme': no column of that name (id, status, time, in_status, route, uri, outcome, note)"
+    );
+    assert_eq!(client.asks("done x"), "invalid command 'done': done [n] [where <expr>]");
+
+    let end = client.asks("show req7");
+    assert!(end.starts_with("req7 killed ") && end.contains("s ago by "), "{end}");
+    assert!(end.ends_with(r#" in "step 39": too slow"#), "{end}");
+    assert!(client.up_to("uri").ends_with("/export/7 x"));
+    client.up_to("in all");
+    assert!(client.line().ends_with("  init") && client.line().ends_with("  step 0"));
+    client.types("audit\n");
+    let record = client.up_to("req7");
+    assert!(record.ends_with(r#"(route=/export, uri="/export/7 x")"#), "{record}");
+    assert_eq!(client.asks("show nobody"), "no such process 'nobody'");
+}
+
+#[test]
+fn rates_tell_what_happened_in_the_last_seconds() {
+    let list = ProcList::new();
+    let _running = list.start("a");
+    end_quick(&list, 500);
+    let stats = list.stats();
+    for rates in [&stats.last_10_seconds, &stats.last_minute] {
+        assert_eq!((rates.started, rates.ended, rates.killed), (501, 500, 0));
+        assert!(rates.p50 <= rates.p99 && rates.p99 <= rates.max && rates.span > Duration::ZERO);
+    }
+    let mut client = Client::connect(serve(&list));
+    client.types("stats\n");
+    let line = client.up_to("last 10 s");
+    assert!(line.contains(" started, ") && line.ends_with(" 0.0 panicked a second") && line.len() <= 80, "{line}");
+    assert!(client.line().trim_start().starts_with("p50 0.0"));
+    client.up_to("last minute");
+}
+
+#[test]
+fn what_runs_too_long_for_its_kind_is_marked_and_listed() {
+    let list = ProcList::new();
+    list.set_cols(["route", "uri"]);
+    let mut client = Client::connect(serve(&list));
+    assert_eq!(client.asks("odd"), "this program does not say which column tells kinds of work apart");
+    list.kind("route");
+    list.kind("ignored: the first call counts");
+    end_quick(&list, 99);
+    let quick = list.start("slow1").col("route", "/quick").col("uri", "/quick/1");
+    let export = list.start("export").col("route", "/export");
+    let until = Instant::now() + Duration::from_millis(30);
+    while Instant::now() < until {
+        std::thread::yield_now();
+    }
+    assert_eq!(client.asks("odd"), "nothing is odd: no task runs for more than twice as long as 99 of 100 of its kind");
+    end_quick(&list, 1);
+    // What is known is a second old at most.
+    let until = Instant::now() + Duration::from_secs(20);
+    while client.asks("odd").starts_with("nothing") {
+        assert!(Instant::now() < until, "it is not found to be odd");
+    }
+    let odd = client.line();
+    assert!(odd.starts_with("slow1  init") && odd.contains(" x  /quick  /quick/1"), "{odd}");
+    client.types("list\n");
+    client.up_to("time");
+    let (marked, plain) = (client.line(), client.line());
+    assert!(words(&marked)[2].starts_with('!') && !words(&plain)[2].starts_with('!'), "{marked}\n{plain}");
+    assert_eq!(marked.find("/quick"), plain.find("/export"), "the columns are aligned");
+    client.types("kinds\n");
+    assert_eq!(
+        words(&client.up_to("route")),
+        ["route", "running", "ended/s", "p50", "p99", "max", "killed", "panicked"]
+    );
+    let row = client.line();
+    assert_eq!(words(&row)[..2], ["/quick", "1"]);
+    assert_eq!(words(&client.line())[..3], ["/export", "1", "0.0"]);
+    drop((quick, export));
+}

@@ -41,28 +41,32 @@ pub(crate) enum Note {
     None,
     /// A pending `run` was dropped, and nothing shows that the task goes on.
     Abandoned,
-    /// The kill of another task ended it.
-    Unwound(Arc<Kill>),
-    /// It saw its kill, and passed so many kill points.
-    Passed(u32),
+    /// By the kill of another task, or after it saw its own: in our words.
+    Told(Arc<str>),
     /// What the program says.
     Text(Arc<str>),
 }
 
 impl Note {
-    pub(crate) fn text(&self) -> Option<String> {
+    pub(crate) fn text(&self) -> Option<&str> {
         match self {
             Note::None => None,
-            Note::Abandoned => Some("abandoned".to_string()),
-            Note::Unwound(kill) => Some(format!("unwound by the kill of {}", escape::id(&kill.id))),
-            Note::Passed(kill_points) => Some(passed(*kill_points)),
-            Note::Text(text) => Some(text.to_string()),
+            Note::Abandoned => Some("abandoned"),
+            Note::Told(text) | Note::Text(text) => Some(text),
         }
+    }
+
+    /// What is said of a task that the kill of another one has ended.
+    fn unwound_by(killed: &Killed) -> Arc<str> {
+        format!("unwound by the kill of {}", escape::id(killed.id())).into()
     }
 
     /// The bytes that it holds besides itself.
     pub(super) fn spilled(&self) -> usize {
-        if let Note::Text(text) = self { text.len() + 2 * size_of::<usize>() } else { 0 }
+        match self {
+            Note::None | Note::Abandoned => 0,
+            Note::Told(text) | Note::Text(text) => text.len() + 2 * size_of::<usize>(),
+        }
     }
 }
 
@@ -90,6 +94,8 @@ pub(crate) struct Extra {
     /// list.
     pub(crate) kill: Option<(Arc<Kill>, Ending)>,
     pub(crate) truncations: Option<Truncations>,
+    /// There is a note on how it ended.
+    pub(crate) is_noted: bool,
     /// The futures that wait for the end: to be woken when the task has left the list.
     pub(crate) woken: Woken,
     /// To be dropped when the task has left the list.
@@ -116,7 +122,7 @@ impl Entry {
             return self.end_with(guards, cause, None);
         }
         state.life = Life::Ended { outcome: Outcome::Ended, kill: None, at };
-        let spilled = self.spilled(&state, true);
+        let spilled = self.spilled(&state, true) + self.kept_past(&state);
         let home = state.home.take();
         drop(state);
         let ran = at.saturating_duration_since(self.started);
@@ -138,13 +144,14 @@ impl Entry {
             cause => cause,
         };
         let said = said.map(|note| Arc::from(limits::cut(note.into(), limits::NOTE)));
+        let unwound = if let Cause::Kill(killed) = &cause { Some(Note::unwound_by(killed)) } else { None };
         let at = Instant::now();
         let Some(mut state) = self.live() else { return false };
         if guards == Guards::One && state.guards > 1 {
-            state.give_up_one(cause, said);
+            state.give_up_one(cause, said, unwound);
             return false;
         }
-        let (end, home) = self.end_noted(state, cause, said, at);
+        let (end, home) = self.end_noted(state, cause, said, unwound, at);
         if let Some(list) = home.into_list() {
             list.leave(self, end);
         }
@@ -157,6 +164,7 @@ impl Entry {
         mut state: MutexGuard<'_, State>,
         cause: Cause,
         said: Option<Arc<str>>,
+        unwound: Option<Arc<str>>,
         at: Instant,
     ) -> (End, Home) {
         let ran = at.saturating_duration_since(self.started);
@@ -171,14 +179,15 @@ impl Entry {
         state.note = match (said, cause, std::mem::take(&mut state.note)) {
             (Some(said), ..) => Note::Text(said),
             (None, _, Note::Text(said)) => Note::Text(said),
-            (None, Cause::Kill(other), _) if !is_killed => Note::Unwound(Arc::clone(other.kill())),
-            _ if passed > 0 => Note::Passed(passed),
+            (None, Cause::Kill(_), _) if !is_killed && unwound.is_some() => unwound.map_or(Note::None, Note::Told),
+            _ if passed > 0 => Note::Told(self::passed(passed).into()),
             (None, Cause::Done, Note::Abandoned) => Note::None,
             (None, _, note) => note,
         };
         state.life = Life::Ended { outcome, kill: kill.clone(), at };
         let home = state.home.take();
-        let spilled = self.spilled(&state, false);
+        let spilled = self.spilled(&state, false) + self.kept_past(&state);
+        let is_noted = !matches!(state.note, Note::None);
         let truncations = state.rare.as_deref().map(|rare| rare.truncations);
         let left = state.rare.as_deref_mut().map(Rare::leave);
         let woken = state.waiters.take();
@@ -190,13 +199,13 @@ impl Entry {
             if let Note::Text(text) = &note {
                 suffix = format!("{suffix}: {}", escape::plain(text));
             }
-            Ending { outcome, after, status: status.into_owned(), note: note.text(), suffix }
+            Ending { outcome, after, status: status.into_owned(), note: note.text().map(str::to_string), suffix }
         };
         let kill = kill.map(|kill| {
             let ending = ending(&kill);
             (kill, ending)
         });
-        let extra = Some(Box::new(Extra { kill, truncations, woken, left }));
+        let extra = Some(Box::new(Extra { kill, truncations, is_noted, woken, left }));
         (End { outcome, at, ran, spilled, extra }, home)
     }
 }
@@ -217,13 +226,13 @@ impl State {
     }
 
     /// One guard less, and not the last: notes how the part of the work ended that it stood for.
-    fn give_up_one(&mut self, cause: Cause, said: Option<Arc<str>>) {
+    fn give_up_one(&mut self, cause: Cause, said: Option<Arc<str>>, unwound: Option<Arc<str>>) {
         self.guards -= 1;
         match (said, cause) {
             (Some(said), _) => self.note = Note::Text(said),
             (None, Cause::Panic) => self.has_panicked = true,
             (None, Cause::Kill(other)) if !self.is_own(&other) && !matches!(self.note, Note::Text(_)) => {
-                self.note = Note::Unwound(Arc::clone(other.kill()));
+                self.note = unwound.map_or(Note::None, Note::Told);
             }
             (None, Cause::Done | Cause::Dropped | Cause::Kill(_)) => {}
         }

@@ -26,6 +26,8 @@ pub(crate) struct EntryRef<'a> {
     /// What was over a limit, if anything ever was.
     pub(crate) truncations: Option<&'a Truncations>,
     pub(crate) parent: Option<&'a Parent>,
+    /// How it ended, beyond the outcome.
+    pub(crate) note: Option<&'a str>,
 }
 
 impl<'a> EntryRef<'a> {
@@ -110,6 +112,7 @@ impl Entry {
             end: state.life.end(),
             truncations: state.rare.as_deref().map(|rare| &rare.truncations),
             parent: state.rare.as_deref().and_then(|rare| rare.parent.as_ref()),
+            note: state.note.text(),
         }
     }
 
@@ -154,7 +157,8 @@ impl Entry {
             Depth::Row => Vec::new(),
             Depth::All => self.children().iter().map(|child| child.id().to_string()).collect(),
         };
-        Snapshot { proc: Proc { note: note.text(), children, ..proc }, masked, end, entered, folded }
+        let note = note.text().map(str::to_string);
+        Snapshot { proc: Proc { note, children, ..proc }, masked, end, entered, folded }
     }
 
     /// A copy of all of the task, in which secrets are masked.
@@ -164,7 +168,7 @@ impl Entry {
 }
 
 impl Life {
-    fn end(&self) -> Option<(Outcome, Instant)> {
+    pub(super) fn end(&self) -> Option<(Outcome, Instant)> {
         match self {
             Life::Nobody | Life::Running | Life::Killing { .. } => None,
             Life::Ended { outcome, at, .. } => Some((*outcome, *at)),

@@ -7,13 +7,14 @@ use crate::duration;
 use crate::session::line::{Line, word};
 use crate::session::question::Question;
 use crate::session::screen::Size;
-use crate::view::done::DONE;
+use crate::view::done::{DONE, Which};
 
 /// A command that every server has.
 pub(crate) struct Command {
     /// The first word, or the first two.
     pub(crate) verb: &'static str,
     pub(crate) usage: &'static str,
+    /// Empty if it is told with the one before.
     pub(crate) help: &'static str,
     /// The role that it needs. `None` if it is for clients that have none yet, too.
     pub(crate) role: Option<Role>,
@@ -69,23 +70,27 @@ pub(crate) const COMMANDS: &[Command] = &[
         help: "these columns; alone: those of the program",
         action: |columns| Ok(Action::Ask(Question::Cols(columns.to_string()))) },
     Command { verb: "list", usage: "list", role: SEE,
-        help: "one table now, also while it is frozen",
+        help: "one table now; tree: each task below its parent",
         action: |rest| alone(rest, Action::ShowTable) },
     Command { verb: "by", usage: "by <column>", role: SEE,
         help: "one table, grouped: count, oldest, median, p99",
         action: |column| Ok(Action::Ask(Question::By(given(column)?))) },
-    Command { verb: "tree", usage: "tree", role: SEE,
-        help: "one table now, each task below its parent",
+    Command { verb: "tree", usage: "tree", role: SEE, help: "",
         action: |rest| alone(rest, Action::Ask(Question::Tree)) },
     Command { verb: "show", usage: "show <id>", role: SEE,
         help: "all of one task",
         action: |name| Ok(Action::Ask(Question::Show(given(name)?))) },
-    Command { verb: "done", usage: "done [n]", role: SEE,
-        help: "the tasks that ended last",
-        action: |n| Ok(Action::Ask(Question::Done(number_or(n, DONE)?))) },
-    Command { verb: "slow", usage: "slow [n]", role: SEE,
+    Command { verb: "done", usage: "done [n] [where <expr>]", role: SEE,
+        help: "what ended last: done where outcome=killed",
+        action: |rest| Ok(Action::Ask(Question::Done(which(rest)?))) },
+    Command { verb: "slow", usage: "slow [n] [where <expr>]", role: SEE,
         help: "the slowest of all that ended",
-        action: |n| Ok(Action::Ask(Question::Slow(number_or(n, DONE)?))) },
+        action: |rest| Ok(Action::Ask(Question::Slow(which(rest)?))) },
+    Command { verb: "odd", usage: "odd", role: SEE,
+        help: "what runs too long for its kind; kinds: a row a kind",
+        action: |rest| alone(rest, Action::Ask(Question::Odd)) },
+    Command { verb: "kinds", usage: "kinds", role: SEE, help: "",
+        action: |rest| alone(rest, Action::Ask(Question::Kinds)) },
     Command { verb: "stats", usage: "stats", role: SEE,
         help: "counts and memory",
         action: |rest| alone(rest, Action::Ask(Question::Stats)) },
@@ -108,14 +113,13 @@ pub(crate) const COMMANDS: &[Command] = &[
             Ok(Action::Kill { name: given(name)?, message: message.to_string() })
         } },
     Command { verb: "top", usage: "top [rows] [width]", role: SEE,
-        help: "draw in place: 1 to 200 rows, 20 to 500 columns",
+        help: "draw in place, 20 rows, 80 wide; plain: scroll again",
         action: |rest| {
             let ((rows, width), usual) = (word(rest), Size::default());
             let size = Size::new(number_or(rows, usual.rows)?, number_or(width, usual.width)?);
             size.map(Action::DrawInPlace).ok_or(Fault::Usage)
         } },
-    Command { verb: "plain", usage: "plain", role: SEE,
-        help: "scroll again",
+    Command { verb: "plain", usage: "plain", role: SEE, help: "",
         action: |rest| alone(rest, Action::Scroll) },
     Command { verb: "delay", usage: "delay <duration>", role: SEE,
         help: "the pace of the table: 500ms, 2 (seconds), 1m",
@@ -128,7 +132,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command { verb: "", usage: "Enter", role: SEE,
         help: "freeze the table to type in peace; Enter again goes on",
         action: |_| Ok(Action::FreezeOrThaw) },
-    Command { verb: "help", usage: "help", help: "this", role: None, action: |_| Ok(Action::Help) },
+    Command { verb: "help", usage: "help", help: "", role: None, action: |_| Ok(Action::Help) },
     Command { verb: "quit", usage: "quit", role: None,
         help: "finish what was asked, then close; end of input too",
         action: |_| Ok(Action::Quit) },
@@ -154,7 +158,8 @@ pub(crate) fn is_taken(name: &str) -> bool {
 
 /// The lines of `help`.
 pub(super) fn help() -> Vec<String> {
-    COMMANDS.iter().map(|command| help_line(command.usage, command.help)).collect()
+    let told = COMMANDS.iter().filter(|command| !command.help.is_empty());
+    told.map(|command| help_line(command.usage, command.help)).collect()
 }
 
 pub(super) fn help_line(usage: &str, help: &str) -> String {
@@ -167,6 +172,19 @@ fn alone(rest: &str, action: Action) -> Result<Action, Fault> {
 
 fn given(rest: &str) -> Result<String, Fault> {
     if rest.is_empty() { Err(Fault::Usage) } else { Ok(rest.to_string()) }
+}
+
+/// `[n] [where <expr>]`
+fn which(rest: &str) -> Result<Which, Fault> {
+    let (n, after) = word(rest);
+    let (n, rest) = if n.eq_ignore_ascii_case("where") { ("", rest) } else { (n, after) };
+    let n = number_or(n, DONE)?;
+    let (verb, expr) = word(rest);
+    match verb {
+        "" => Ok(Which { n, filter: None }),
+        _ if verb.eq_ignore_ascii_case("where") => Ok(Which { n, filter: Some(given(expr)?) }),
+        _ => Err(Fault::Usage),
+    }
 }
 
 fn number(text: &str) -> Result<usize, Fault> {
@@ -231,13 +249,16 @@ mod tests {
         means("exit", Action::Quit);
         means("sort -time", Action::Ask(Question::Sort("-time".into())));
         means("limit ALL", Action::Limit(usize::MAX));
-        means("done", Action::Ask(Question::Done(20)));
-        means("slow 3", Action::Ask(Question::Slow(3)));
+        let which = |n, filter: Option<&str>| Which { n, filter: filter.map(str::to_string) };
+        means("done", Action::Ask(Question::Done(which(20, None))));
+        means("slow 3", Action::Ask(Question::Slow(which(3, None))));
+        means("done 5 WHERE uri~/x y", Action::Ask(Question::Done(which(5, Some("uri~/x y")))));
+        means("slow where a=1", Action::Ask(Question::Slow(which(20, Some("a=1")))));
         let size = |rows, width| Action::DrawInPlace(Size { rows, width });
         means("top", size(20, 80));
         means("top 40 120", size(40, 120));
         for bad in
-            "limit,limit 0,limit -1,by,show,done 0,slow x,top 0,top 10 10,top 10 80 7,list x,json x,auth".split(',')
+            "limit,limit 0,limit -1,by,show,done 0,done where,done 5 6,slow x,top 0,top 10 10,top 10 80 7,list x,json x,auth".split(',')
         {
             is_refused(bad);
         }

@@ -10,9 +10,10 @@ use crate::list::ProcList;
 use crate::pace::Pace;
 use crate::render::Lane;
 use crate::session::kills::MOST;
+use crate::view::done::Which;
 use crate::view::expr::Expr;
 use crate::view::field::Field;
-use crate::view::{Selection, View, by, done, json, show, stats, table, tree};
+use crate::view::{Selection, View, by, done, json, kinds, show, stats, table, tree};
 
 /// How many tasks `kill where` prints.
 const VICTIMS: usize = 50;
@@ -25,8 +26,10 @@ pub(super) enum Question {
     Cols(String),
     By(String),
     Show(String),
-    Done(usize),
-    Slow(usize),
+    Done(Which),
+    Slow(Which),
+    Odd,
+    Kinds,
     Stats,
     Audit,
     Json,
@@ -107,8 +110,10 @@ impl Question {
                 show::render(list, &name, view.clearance)
                     .unwrap_or_else(|| format!("no such process '{}'\n", escape::echo(&name))),
             ),
-            Question::Done(n) => Answer::Lines(done::done(list, n, &view)),
-            Question::Slow(n) => Answer::Lines(done::slow(list, n, &view)),
+            Question::Done(which) => Answer::Lines(done::done(list, &which, &view)?),
+            Question::Slow(which) => Answer::Lines(done::slow(list, &which, &view)?),
+            Question::Odd => Answer::Lines(kinds::odd(list, &view)?),
+            Question::Kinds => Answer::Lines(kinds::render(list, &view)?),
             Question::Stats => Answer::Lines(stats::render(list, clients)),
             Question::Audit => Answer::Lines(list.audit().render()),
             Question::Tree => Answer::Table(tree::render(list, &view, pace).await),
@@ -135,7 +140,7 @@ async fn tasks(verb: String, list: &ProcList, filter: Expr, view: &View, pace: &
     }
     pace.breathe().await;
     let shown = &tasks[..tasks.len().min(VICTIMS)];
-    let mut table = table::rows(&table::fields(list, &all), shown, now, &all, pace).await;
+    let mut table = table::rows(list, &table::fields(list, &all), shown, now, &all, pace).await;
     if shown.len() < total {
         let written = writeln!(table, "... {} more", total - shown.len());
         debug_assert!(written.is_ok(), "a String takes whatever is written to it");

@@ -10,34 +10,79 @@ use crate::entry::{Depth, Entry};
 use crate::escape;
 use crate::finished::SLOWEST;
 use crate::list::ProcList;
-use crate::proc::Outcome;
+use crate::proc::{Outcome, Proc};
 use crate::view::View;
+use crate::view::expr::Expr;
+use crate::view::field;
 use crate::view::grid::Grid;
 
 /// How many finished tasks are shown unless told otherwise.
 pub(crate) const DONE: usize = 20;
 
-/// The `n` tasks that ended last, the last one first.
-pub(crate) fn done(list: &ProcList, n: usize, view: &View) -> String {
-    render(list, &last(list, n), view)
+/// Which of the finished tasks are asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Which {
+    /// So many at most.
+    pub(crate) n: usize,
+    /// Those for which this expression holds; if there is none, those that the client's view shows.
+    pub(crate) filter: Option<String>,
+}
+
+impl Which {
+    /// The view of those that are asked for.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the expression.
+    pub(crate) fn of(&self, list: &ProcList, view: &View) -> Result<View, String> {
+        let mut view = view.clone();
+        if let Some(filter) = &self.filter {
+            let fields = view.fields(list).of_ended();
+            view.filter = Some(Expr::parse(filter, fields).map_err(|invalid| invalid.to_string())?);
+        }
+        Ok(view)
+    }
+}
+
+/// The tasks that ended last, the last one first.
+///
+/// # Errors
+///
+/// What is wrong with the expression.
+pub(crate) fn done(list: &ProcList, which: &Which, view: &View) -> Result<String, String> {
+    let view = which.of(list, view)?;
+    Ok(render(list, &last(list, which.n, &view), &view))
 }
 
 /// The same, to be shown in another way.
-pub(crate) fn last(list: &ProcList, n: usize) -> Vec<Arc<Entry>> {
+pub(crate) fn last(list: &ProcList, n: usize, view: &View) -> Vec<Arc<Entry>> {
+    let ended_at = |entry: &Arc<Entry>| Reverse(entry.with(|row| row.end.map(|(_, at)| at)));
     let mut entries = list.finished().last();
-    entries.sort_by_cached_key(|entry| Reverse(entry.with(|row| row.end.map(|(_, at)| at))));
+    entries.sort_by_cached_key(ended_at);
     // Behind those there are some of threads that ended fewer, and not all.
-    entries.truncate(n.min(list.finished().kept()));
-    entries
+    entries.truncate(list.finished().kept());
+    entries.extend(list.finished().apart());
+    entries.sort_by_cached_key(ended_at);
+    first(entries, n, view)
 }
 
-/// The `n` slowest of those that ended, the slowest first.
-pub(crate) fn slow(list: &ProcList, n: usize, view: &View) -> String {
-    let now = Moment::now();
+/// The slowest of those that ended, the slowest first.
+///
+/// # Errors
+///
+/// What is wrong with the expression.
+pub(crate) fn slow(list: &ProcList, which: &Which, view: &View) -> Result<String, String> {
+    let (now, view) = (Moment::now(), which.of(list, view)?);
     let mut entries = list.finished().slowest();
     entries.sort_by_cached_key(|entry| Reverse(entry.with(|row| row.age(now))));
-    entries.truncate(n.min(SLOWEST));
-    render(list, &entries, view)
+    entries.truncate(SLOWEST);
+    Ok(render(list, &first(entries, which.n, &view), &view))
+}
+
+/// The first `n` that the view shows.
+fn first(entries: Vec<Arc<Entry>>, n: usize, view: &View) -> Vec<Arc<Entry>> {
+    let now = Moment::now();
+    entries.into_iter().filter(|entry| entry.with(|row| view.shows(row, now))).take(n).collect()
 }
 
 fn render(list: &ProcList, entries: &[Arc<Entry>], view: &View) -> String {
@@ -53,15 +98,12 @@ fn render(list: &ProcList, entries: &[Arc<Entry>], view: &View) -> String {
         let proc = snapshot.without_secrets();
         let mut row = vec![
             escape::id(&proc.id).to_string(),
-            escape::echo(&proc.status).to_string(),
+            escape::echo(&proc.status).to_string() + &progress(&proc),
             seconds(proc.elapsed),
             seconds(ago),
             proc.outcome.unwrap_or(Outcome::Ended).to_string(),
         ];
-        for column in &columns {
-            let value = proc.cols.iter().find(|(name, _)| name == column.name());
-            row.push(value.map_or_else(String::new, |(_, value)| escape::echo(value).to_string()));
-        }
+        row.extend(field::texts(&columns, &proc));
         row.push(escape::echo(&proc.note.unwrap_or_default()).to_string());
         let killing = proc.killing.filter(|_| proc.outcome == Some(Outcome::Killed));
         row.push(killing.map_or_else(String::new, |kill| escape::plain(&kill.message).to_string()));
@@ -70,10 +112,27 @@ fn render(list: &ProcList, entries: &[Arc<Entry>], view: &View) -> String {
     grid.fit(view.width).finish()
 }
 
+/// How far it had come.
+fn progress(proc: &Proc) -> String {
+    proc.progress.map_or(String::new(), |progress| format!(" {}/{}", progress.done, progress.total))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::columns::Clearance;
+
+    fn all() -> Which {
+        Which { n: 20, filter: None }
+    }
+
+    fn done_text(list: &ProcList, which: &Which, clearance: Clearance) -> String {
+        done(list, which, &View::new(10, clearance)).expect("it is right")
+    }
+
+    fn slow_text(list: &ProcList, clearance: Clearance) -> String {
+        slow(list, &all(), &View::new(10, clearance)).expect("it is right")
+    }
 
     fn words(line: &str) -> Vec<&str> {
         line.split_whitespace().collect()
@@ -95,17 +154,22 @@ mod tests {
         })
         .join()
         .expect_err("it panicked");
-        let text = done(&list, 20, &View::new(10, Clearance::Secret));
+        let text = done_text(&list, &all(), Clearance::Secret);
         let lines: Vec<_> = text.lines().map(words).collect();
         assert_eq!(lines[0], ["id", "status", "time", "ago", "outcome", "uri", "token", "note", "message"]);
         assert_eq!((lines[1][0], &lines[1][4..]), ("c", &["panicked", "/c", "8e2b"][..]));
         assert_eq!((lines[2][0], &lines[2][4..]), ("b", &["killed", "/b", "8e2b", "too", "slow"][..]));
         assert_eq!((&lines[3][..2], lines[3][4]), (&["a", "merging"][..], "ended"));
         assert!(
-            !done(&list, 20, &View::new(10, Clearance::Public)).contains("token")
-                && !slow(&list, 20, &View::new(10, Clearance::Public)).contains("8e2b")
+            !done_text(&list, &all(), Clearance::Public).contains("token")
+                && !slow_text(&list, Clearance::Public).contains("8e2b")
         );
-        assert_eq!(done(&list, 1, &View::new(10, Clearance::Secret)).lines().count(), 2);
+        assert_eq!(done_text(&list, &Which { n: 1, ..all() }, Clearance::Secret).lines().count(), 2);
+        let killed = Which { filter: Some("outcome=killed".to_string()), ..all() };
+        let text = done_text(&list, &killed, Clearance::Secret);
+        assert_eq!(text.lines().count(), 2);
+        let filter = Some("note~x".to_string());
+        assert_eq!(done_text(&list, &Which { filter, ..all() }, Clearance::Secret).lines().count(), 1);
     }
 
     #[test]
@@ -113,7 +177,7 @@ mod tests {
         let list = ProcList::new();
         let (a, b) = (list.start("a"), list.start("b"));
         drop((b, a));
-        let text = slow(&list, 20, &View::new(10, Clearance::Secret));
+        let text = slow_text(&list, Clearance::Secret);
         assert_eq!(text.lines().map(|line| words(line)[0]).collect::<Vec<_>>(), ["id", "a", "b"]);
     }
 }

@@ -8,6 +8,7 @@ use crate::entry::EntryRef;
 use crate::escape;
 use crate::limits;
 use crate::list::ProcList;
+use crate::proc::Proc;
 
 /// What the table can show of a task, and a view can filter and sort by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,10 @@ pub(crate) enum Field {
     Progress,
     /// The task that it is a child of.
     Parent,
+    /// How a task ended.
+    Outcome,
+    /// .. and what is to be said of that.
+    Note,
     /// A column of the program's.
     Column(String),
 }
@@ -59,6 +64,9 @@ const BUILT_IN: [Field; 4] = [Field::Id, Field::Status, Field::Time, Field::InSt
 /// What is known of tasks that need it. A program may have columns of these names: then those are meant.
 const FURTHER: [Field; 2] = [Field::Progress, Field::Parent];
 
+/// The same of those that have ended.
+const OF_ENDED: [Field; 2] = [Field::Outcome, Field::Note];
+
 impl Field {
     pub(crate) fn name(&self) -> &str {
         match self {
@@ -68,6 +76,8 @@ impl Field {
             Field::InStatus => "in_status",
             Field::Progress => "progress",
             Field::Parent => "parent",
+            Field::Outcome => "outcome",
+            Field::Note => "note",
             Field::Column(name) => name,
         }
     }
@@ -99,6 +109,8 @@ impl Field {
             Field::Time => Cell::Time(row.age(now)),
             Field::InStatus => Cell::Time(row.in_status(now)),
             Field::Parent => row.parent.map_or(Cell::Missing, |parent| Cell::text(&parent.id)),
+            Field::Outcome => row.end.map_or(Cell::Missing, |(outcome, _)| Cell::text(outcome.as_str())),
+            Field::Note => row.note.map_or(Cell::Missing, Cell::text),
             Field::Progress => row.progress.percent().map_or(Cell::Missing, Cell::Percent),
             Field::Column(name) => match row.columns.get(name) {
                 Some(column) if column.is_known(clearance) => {
@@ -116,11 +128,25 @@ impl Field {
 pub(crate) struct Fields<'a> {
     list: &'a ProcList,
     clearance: Clearance,
+    are_ended: bool,
+}
+
+/// What a snapshot has in these columns, as it is printed.
+pub(crate) fn texts<'a>(columns: &'a [Field], proc: &'a Proc) -> impl Iterator<Item = String> + 'a {
+    columns.iter().map(|column| {
+        let value = proc.cols.iter().find(|(name, _)| name == column.name());
+        value.map_or_else(String::new, |(_, value)| escape::echo(value).to_string())
+    })
 }
 
 impl<'a> Fields<'a> {
     pub(crate) fn of(list: &'a ProcList, clearance: Clearance) -> Self {
-        Fields { list, clearance }
+        Fields { list, clearance, are_ended: false }
+    }
+
+    /// The same for tasks that have ended.
+    pub(crate) fn of_ended(self) -> Self {
+        Fields { are_ended: true, ..self }
     }
 
     /// The field of that name.
@@ -133,11 +159,12 @@ impl<'a> Fields<'a> {
             return Ok(field.clone());
         }
         let is_set = |row: &EntryRef<'_>| row.columns.get(name).is_some_and(|value| value.is_known(self.clearance));
-        let is_column = || self.list.columns().iter().any(|known| known == name) || self.list.any(is_set);
+        let was_set = || self.are_ended && self.list.finished().all().iter().any(|entry| entry.with(is_set));
+        let is_column = || self.list.columns().iter().any(|known| known == name) || self.list.any(is_set) || was_set();
         if self.is_visible(name) && is_column() {
             return Ok(Field::Column(name.to_string()));
         }
-        let further = FURTHER.iter().find(|field| field.name() == name);
+        let further = FURTHER.iter().chain(self.of_their_end()).find(|field| field.name() == name);
         further.cloned().ok_or_else(|| format!("no column of that name ({})", self.names()))
     }
 
@@ -147,12 +174,16 @@ impl<'a> Fields<'a> {
         columns.iter().filter(|name| self.is_visible(name)).map(|name| Field::Column(name.clone())).collect()
     }
 
+    fn of_their_end(self) -> &'static [Field] {
+        if self.are_ended { &OF_ENDED } else { &[] }
+    }
+
     fn is_visible(self, name: &str) -> bool {
         name.len() <= limits::NAME && (self.clearance == Clearance::Secret || !self.list.is_secret(name))
     }
 
     fn names(self) -> String {
-        let names = BUILT_IN.into_iter().chain(self.columns());
+        let names = BUILT_IN.into_iter().chain(self.columns()).chain(self.of_their_end().iter().cloned());
         names.map(|field| escape::echo(field.name()).to_string()).collect::<Vec<_>>().join(", ")
     }
 }

@@ -1,6 +1,7 @@
 //! Show: `show <id>`. All that is known of one task.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::columns::Clearance;
@@ -8,58 +9,111 @@ use crate::duration::seconds;
 use crate::entry::Depth;
 use crate::escape;
 use crate::list::ProcList;
-use crate::proc::Proc;
+use crate::proc::{Killing, Outcome, Proc};
 use crate::view::grid::Grid;
 
 /// How many children are named.
 const CHILDREN: usize = 20;
 
-/// The task that the table shows as `name`; `None` if there is none.
+/// The task that the table shows as `name`, or showed last; `None` if there is none.
 pub(crate) fn render(list: &ProcList, name: &str, clearance: Clearance) -> Option<String> {
-    let entry = list.find(&escape::parse_id(name)?)?;
-    let proc = entry.snapshot(clearance, Depth::All, Moment::now()).without_secrets();
-    proc.outcome.is_none().then(|| text(&proc))
+    let id = escape::parse_id(name)?;
+    let running = list.find(&id).map(|entry| entry.snapshot(clearance, Depth::All, Moment::now()));
+    let running = running.filter(|snapshot| snapshot.end.is_none());
+    running.map(|snapshot| running_text(&snapshot.without_secrets())).or_else(|| {
+        let now = Moment::now();
+        let ended = list.finished().all().into_iter().filter(|entry| entry.id() == id);
+        let last = ended.max_by_key(|entry| entry.with(|row| row.end.map(|(_, at)| at)))?;
+        let snapshot = last.snapshot(clearance, Depth::All, now);
+        let ago = snapshot.end.map_or(Duration::ZERO, |at| now.since(at));
+        Some(ended_text(&snapshot.without_secrets(), ago))
+    })
 }
 
-fn text(proc: &Proc) -> String {
+fn running_text(proc: &Proc) -> String {
     let mut text = String::new();
     let id = escape::id(&proc.id);
     let status = escape::quoted(&proc.status);
     let started = humantime::format_rfc3339_seconds(proc.started);
     let (in_status, elapsed) = (seconds(proc.in_status), seconds(proc.elapsed));
-    let mut line = |line: std::fmt::Arguments<'_>| {
-        let written = writeln!(text, "{line}");
-        debug_assert!(written.is_ok(), "a String takes whatever is written to it");
-    };
-    line(format_args!("{id} has been running for {elapsed} s, since {started}"));
-    line(format_args!("in {status} for {in_status} s"));
-    if let Some(site) = &proc.site {
-        line(format_args!("set at {site}"));
-    }
-    if let Some(progress) = &proc.progress {
-        let (done, total, percent) = (progress.done, progress.total, progress.percent());
-        let pace = progress.rate().map_or(String::new(), |rate| format!(", {rate:.1} a second"));
-        let to_go =
-            progress.time_to_go().map_or(String::new(), |left| format!(", {:.0} s to go", left.as_secs_f64().ceil()));
-        line(format_args!("{done} of {total} done, {percent}%{pace}{to_go}"));
-    }
+    line(&mut text, format_args!("{id} has been running for {elapsed} s, since {started}"));
+    line(&mut text, format_args!("in {status} for {in_status} s"));
+    push_site(&mut text, proc);
+    push_progress(&mut text, proc);
     if let Some(killing) = &proc.killing {
-        let by = killing.by.as_ref().map_or("the program".to_string(), ToString::to_string);
         let (since, message) = (seconds(killing.since), escape::quoted(&killing.message));
-        line(format_args!("being killed for {since} s by {by}: {message}"));
+        line(&mut text, format_args!("being killed for {since} s by {}: {message}", by(killing)));
     }
+    push_rest(&mut text, proc);
+    text.push_str(&history(proc));
+    text
+}
+
+/// Its end first, then what is still known of it.
+fn ended_text(proc: &Proc, ago: Duration) -> String {
+    let mut text = String::new();
+    let id = escape::id(&proc.id);
+    let outcome = proc.outcome.unwrap_or(Outcome::Ended);
+    let killing = proc.killing.as_ref().filter(|_| outcome == Outcome::Killed);
+    let by = killing.map_or(String::new(), |killing| format!(" by {}", by(killing)));
+    let message = killing.filter(|killing| !killing.message.is_empty());
+    let message = message.map_or(String::new(), |killing| format!(": {}", escape::plain(&killing.message)));
+    let (ago, ran) = (ago.as_secs_f64(), proc.elapsed.as_secs_f64());
+    let status = escape::quoted(&proc.status);
+    line(&mut text, format_args!("{id} {outcome} {ago:.1}s ago{by}, after {ran:.1}s in {status}{message}"));
+    line(
+        &mut text,
+        format_args!(
+            "it ran for {} s, since {}",
+            seconds(proc.elapsed),
+            humantime::format_rfc3339_seconds(proc.started)
+        ),
+    );
+    push_site(&mut text, proc);
+    push_progress(&mut text, proc);
+    push_rest(&mut text, proc);
+    text.push_str(&profile(proc));
+    text
+}
+
+fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
+    let written = writeln!(text, "{line}");
+    debug_assert!(written.is_ok(), "a String takes whatever is written to it");
+}
+
+fn by(killing: &Killing) -> String {
+    killing.by.as_ref().map_or("the program".to_string(), ToString::to_string)
+}
+
+fn push_site(text: &mut String, proc: &Proc) {
+    if let Some(site) = &proc.site {
+        line(text, format_args!("set at {site}"));
+    }
+}
+
+fn push_progress(text: &mut String, proc: &Proc) {
+    let Some(progress) = &proc.progress else { return };
+    let (done, total, percent) = (progress.done, progress.total, progress.percent());
+    let pace = progress.rate().map_or(String::new(), |rate| format!(", {rate:.1} a second"));
+    let left = progress.time_to_go().filter(|_| proc.outcome.is_none());
+    let left = left.map_or(String::new(), |left| format!(", {:.0} s to go", left.as_secs_f64().ceil()));
+    line(text, format_args!("{done} of {total} done, {percent}%{pace}{left}"));
+}
+
+/// Its family, its note and its columns.
+fn push_rest(text: &mut String, proc: &Proc) {
     if let Some(parent) = &proc.parent {
-        line(format_args!("child of {}", escape::id(parent)));
+        line(text, format_args!("child of {}", escape::id(parent)));
     }
     if !proc.children.is_empty() {
         let ids = proc.children.iter().take(CHILDREN).map(|id| escape::id(id).to_string());
         let ids = ids.collect::<Vec<_>>().join(" ");
         let more = proc.children.len().saturating_sub(CHILDREN);
         let more = if more > 0 { format!(" .. {more} more") } else { String::new() };
-        line(format_args!("children: {ids}{more}"));
+        line(text, format_args!("children: {ids}{more}"));
     }
     if let Some(note) = &proc.note {
-        line(format_args!("note: {}", escape::plain(note)));
+        line(text, format_args!("note: {}", escape::plain(note)));
     }
     if !proc.cols.is_empty() {
         let mut columns = Grid::new(["column", "value"]);
@@ -68,8 +122,6 @@ fn text(proc: &Proc) -> String {
         }
         text.push_str(&columns.finish());
     }
-    text.push_str(&history(proc));
-    text
 }
 
 /// The last statuses with the time spent in each; and if there were more, all by their sums.
@@ -82,13 +134,18 @@ fn history(proc: &Proc) -> String {
     }
     let mut text = history.finish();
     if proc.history.first().is_some_and(|first| !first.at.is_zero()) {
-        let mut profile = Grid::new([">in all", "status"]);
-        for (status, spent) in &proc.profile {
-            profile.push([seconds(*spent), escape::echo(status).to_string()]);
-        }
-        text.push_str(&profile.finish());
+        text.push_str(&profile(proc));
     }
     text
+}
+
+/// The time spent in each status.
+fn profile(proc: &Proc) -> String {
+    let mut profile = Grid::new([">in all", "status"]);
+    for (status, spent) in &proc.profile {
+        profile.push([seconds(*spent), escape::echo(status).to_string()]);
+    }
+    profile.finish()
 }
 
 #[cfg(test)]
@@ -114,6 +171,45 @@ mod tests {
         assert!(lines[8].ends_with("status") && lines[9].ends_with("init") && lines[11].ends_with("two"), "{text}");
         assert!(!render(&list, r"a\x20b", Clearance::Public).expect("is running").contains("token"));
         assert!(render(&list, "a b", Clearance::Secret).is_none());
+    }
+
+    #[test]
+    fn a_task_that_has_ended_shows_its_end_and_where_it_spent_its_time() {
+        let list = ProcList::new();
+        let task = list.start("a").col("uri", "/export").secret_col("token", "8e2b");
+        (0..50).for_each(|n| task.set_status(format!("step {n}")));
+        list.kill("a", "too slow").expect("is running");
+        task.check().expect_err("was killed");
+        drop(task);
+        drop(list.start("a"));
+        let killed = list.start("a+2");
+        list.kill("a+2", "").expect("is running");
+        killed.check().expect_err("was killed");
+        drop(killed);
+        let text = |id| render(&list, id, Clearance::Public).expect("it is kept");
+        assert!(text("a").starts_with("a ended 0.0s ago, after 0.0s in \"init\"\nit ran for 0."), "{}", text("a"));
+        assert!(
+            text("a+2").starts_with("a+2 killed 0.0s ago by the program, after 0.0s in \"init\"\n"),
+            "the last one"
+        );
+
+        list.keep_done(0);
+        list.keep_done(10);
+        let task = list.start("b").col("uri", "/export").secret_col("token", "8e2b");
+        (0..50).for_each(|n| task.set_status(format!("step {n}")));
+        list.kill("b", "too slow").expect("is running");
+        task.check().expect_err("was killed");
+        drop(task);
+        let text = text("b");
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], "b killed 0.0s ago by the program, after 0.0s in \"step 49\": too slow");
+        assert!(lines[2].starts_with("set at src/view/show.rs:") && !text.contains("8e2b"), "{text}");
+        assert!(
+            lines[4].ends_with("/export") && lines[6].ends_with("  init") && lines[7].ends_with("step 0"),
+            "{text}"
+        );
+        assert_eq!(lines.len(), 6 + 33, "{text}");
+        assert!(render(&list, "c", Clearance::Secret).is_none());
     }
 
     #[test]

@@ -17,6 +17,13 @@ pub(crate) fn render(list: &ProcList, clients: usize) -> String {
     row("killed", stats.killed.to_string());
     row("panicked", stats.panicked.to_string());
     row("clients", clients.to_string());
+    for (name, rates) in [("last 10 s", &stats.last_10_seconds), ("last minute", &stats.last_minute)] {
+        let [started, ended, killed, panicked] =
+            [rates.started, rates.ended, rates.killed, rates.panicked].map(|count| rate(rates.per_second(count)));
+        row(name, format!("{started} started, {ended} ended, {killed} killed, {panicked} panicked a second"));
+        let [p50, p99, max] = [rates.p50, rates.p99, rates.max].map(seconds);
+        row("", format!("p50 {p50} s, p99 {p99} s, max {max} s"));
+    }
     if let Some((id, age)) = stats.oldest {
         row("oldest", format!("{}, {} s", escape::id(&id), seconds(age)));
     }
@@ -28,6 +35,10 @@ pub(crate) fn render(list: &ProcList, clients: usize) -> String {
     );
     row("columns left out", cut.columns.to_string());
     grid.finish()
+}
+
+fn rate(per_second: f64) -> String {
+    if per_second < 100.0 { format!("{per_second:.1}") } else { format!("{per_second:.0}") }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::columns::Clearance;
 use crate::duration;
 use crate::entry::{Entry, EntryRef};
 use crate::escape::{self, CELL, Form};
+use crate::kinds::Kinds;
 use crate::list::ProcList;
 use crate::pace::Pace;
 use crate::view::field::{Cell, Field};
@@ -44,7 +45,7 @@ pub(crate) async fn render(list: &ProcList, view: &View, pace: &mut Pace) -> Str
     let now = Moment::now();
     let Selection { tasks, total } = view.select(list, now);
     pace.breathe().await;
-    let mut table = rows(&fields(list, view), &tasks, now, view, pace).await;
+    let mut table = rows(list, &fields(list, view), &tasks, now, view, pace).await;
     push_rest(&mut table, tasks.len(), total);
     table
 }
@@ -65,29 +66,39 @@ pub(crate) fn fields(list: &ProcList, view: &View) -> Vec<Field> {
 }
 
 /// A header and a row for each of `tasks` that is still running.
-pub(crate) async fn rows(fields: &[Field], tasks: &[Arc<Entry>], now: Moment, view: &View, pace: &mut Pace) -> String {
+pub(crate) async fn rows(
+    list: &ProcList,
+    fields: &[Field],
+    tasks: &[Arc<Entry>],
+    now: Moment,
+    view: &View,
+    pace: &mut Pace,
+) -> String {
     if view.width.is_some() {
         let tasks: Vec<_> = tasks.iter().map(|task| (0, Arc::clone(task))).collect();
-        return indented_rows(fields, &tasks, now, view, pace).await;
+        return indented_rows(list, fields, &tasks, now, view, pace).await;
     }
-    let widths: Vec<usize> = fields.iter().map(|field| time_width(field, tasks, now)).collect();
+    let mut cells = Cells::of(list, view);
+    let has_odd = cells.kinds.is_some()
+        && tasks.iter().any(|task| task.with_live(|row| cells.is_odd(row, now)).unwrap_or_default());
+    let widths: Vec<usize> = fields.iter().map(|field| time_width(field, tasks, now, has_odd)).collect();
     let mut text = String::with_capacity(64 * (tasks.len() + 1));
     for (field, width) in fields.iter().zip(&widths) {
         let name = escape::echo(field.name()).to_string();
         push(&mut text, format_args!("{name:>width$}\t"));
     }
     end_row(&mut text);
-    let mut cells = Cells::default();
     let mut wide = WideIds::default();
     for task in tasks {
         pace.breathe().await;
-        if task.with_live(|row| cells.read(fields, row, now, view.clearance)).is_none() {
+        if task.with_live(|row| cells.read(fields, row, now)).is_none() {
             continue;
         }
         for ((field, width), cell) in fields.iter().zip(&widths).zip(cells.iter()) {
             match (field, cell) {
                 (Field::Id, cell) => wide.push(&mut text, |text| escape::push(text, cell.text, Form::Id, usize::MAX)),
-                (Field::Time | Field::InStatus, cell) => push_right(&mut text, cell.time, *width),
+                (Field::Time, cell) => push_right(&mut text, cell.time, *width, cells.is_odd),
+                (Field::InStatus, cell) => push_right(&mut text, cell.time, *width, false),
                 (Field::Parent, cell) => escape::push(&mut text, cell.text, Form::Id, usize::MAX),
                 (_, cell) => escape::push(&mut text, cell.text, Form::Plain, CELL),
             }
@@ -104,6 +115,7 @@ pub(crate) async fn rows(fields: &[Field], tasks: &[Arc<Entry>], now: Moment, vi
 
 /// The same, with so many blanks before each id; and for a screen: cells are cut so that every column is to be seen.
 pub(crate) async fn indented_rows(
+    list: &ProcList,
     fields: &[Field],
     tasks: &[(usize, Arc<Entry>)],
     now: Moment,
@@ -115,22 +127,25 @@ pub(crate) async fn indented_rows(
         .map(|field| format!("{}{}", if field.is_time() { ">" } else { "" }, escape::echo(field.name())))
         .collect();
     let mut grid = Grid::new(names.iter().map(String::as_str));
-    let mut cells = Cells::default();
+    let mut cells = Cells::of(list, view);
     for (indent, task) in tasks {
         pace.breathe().await;
-        if task.with_live(|row| cells.read(fields, row, now, view.clearance)).is_none() {
+        if task.with_live(|row| cells.read(fields, row, now)).is_none() {
             continue;
         }
         let row = fields.iter().zip(cells.iter()).map(|(field, cell)| match field {
             Field::Id => format!("{:indent$}{}", "", escape::id(cell.text)).into(),
             Field::Parent => escape::id(cell.text).to_string().into(),
+            Field::Time if cells.is_odd => format!("{ODD}{}", duration::seconds(cell.time)).into(),
             Field::Time | Field::InStatus => duration::seconds(cell.time).into(),
             Field::Status => {
                 let mut suffix = String::new();
                 cells.push_suffix(&mut suffix);
                 grid::Cell::ending_in(escape::echo(cell.text).to_string(), &suffix)
             }
-            Field::Progress | Field::Column(_) => escape::echo(cell.text).to_string().into(),
+            Field::Progress | Field::Outcome | Field::Note | Field::Column(_) => {
+                escape::echo(cell.text).to_string().into()
+            }
         });
         grid.push_cells(row.collect());
     }
@@ -138,20 +153,32 @@ pub(crate) async fn indented_rows(
 }
 
 /// How wide the times of a column are; 0 if it holds texts.
-fn time_width(field: &Field, tasks: &[Arc<Entry>], now: Moment) -> usize {
+fn time_width(field: &Field, tasks: &[Arc<Entry>], now: Moment, has_odd: bool) -> usize {
+    let mark = usize::from(has_odd && *field == Field::Time);
     let longest = match field {
         Field::Time => tasks.iter().map(|task| now.since(task.started())).max(),
         Field::InStatus => {
             let in_status = |task: &Arc<Entry>| task.with_live(|row| row.in_status(now));
             tasks.iter().filter_map(in_status).max()
         }
-        Field::Id | Field::Status | Field::Progress | Field::Parent | Field::Column(_) => return 0,
+        Field::Id
+        | Field::Status
+        | Field::Progress
+        | Field::Parent
+        | Field::Outcome
+        | Field::Note
+        | Field::Column(_) => {
+            return 0;
+        }
     };
-    longest.map_or(0, |longest| duration::seconds(longest).len()).max(field.name().len())
+    longest.map_or(0, |longest| duration::seconds(longest).len() + mark).max(field.name().len())
 }
 
-fn push_right(text: &mut String, time: Duration, width: usize) {
+fn push_right(text: &mut String, time: Duration, width: usize, is_odd: bool) {
     let from = text.len();
+    if is_odd {
+        text.push(ODD);
+    }
     duration::push_seconds(text, time);
     let missing = width.saturating_sub(text.len() - from);
     text.insert_str(from, &" ".repeat(missing));
@@ -170,7 +197,6 @@ fn end_row(text: &mut String) {
 
 /// What one row shows, copied: that is all that is done under the lock of an
 /// entry. The texts lie one after the other in a buffer that serves all rows.
-#[derive(Default)]
 struct Cells {
     text: String,
     /// Where each text ends, and the time that stands in its place.
@@ -179,7 +205,14 @@ struct Cells {
     progress: Option<(u64, u64)>,
     /// For how long it has been being killed.
     killing: Option<Duration>,
+    /// It has run for longer than others of its kind.
+    is_odd: bool,
+    kinds: Option<Arc<Kinds>>,
+    clearance: Clearance,
 }
+
+/// Stands before the time of a task that is odd.
+const ODD: char = '!';
 
 #[derive(Clone, Copy)]
 struct Shown<'a> {
@@ -188,14 +221,32 @@ struct Shown<'a> {
 }
 
 impl Cells {
-    fn read(&mut self, fields: &[Field], row: &EntryRef<'_>, now: Moment, clearance: Clearance) {
+    fn of(list: &ProcList, view: &View) -> Self {
+        Cells {
+            text: String::new(),
+            ends: Vec::new(),
+            progress: None,
+            killing: None,
+            is_odd: false,
+            kinds: list.kinds(),
+            clearance: view.clearance,
+        }
+    }
+
+    fn is_odd(&self, row: &EntryRef<'_>, now: Moment) -> bool {
+        let oddness = |kinds: &Arc<Kinds>| kinds.oddness(row, row.age(now), self.clearance);
+        self.kinds.as_ref().and_then(oddness).is_some()
+    }
+
+    fn read(&mut self, fields: &[Field], row: &EntryRef<'_>, now: Moment) {
         self.text.clear();
         self.ends.clear();
+        self.is_odd = self.is_odd(row, now);
         self.progress = row.progress.parts();
         self.killing = row.kill.map(|kill| now.since(kill.at));
         for field in fields {
             let mut time = Duration::ZERO;
-            match field.cell(row, now, clearance) {
+            match field.cell(row, now, self.clearance) {
                 Cell::Text { shown, .. } => self.text.push_str(shown),
                 Cell::Time(passed) => time = passed,
                 Cell::Percent(percent) => push(&mut self.text, format_args!("{percent}%")),

@@ -23,7 +23,7 @@ pub(crate) async fn render(list: &ProcList, view: &View, pace: &mut Pace) -> Str
         fields.insert(0, Field::Id);
     }
     let shown = rows.len();
-    let mut text = table::indented_rows(&fields, &rows, now, view, pace).await;
+    let mut text = table::indented_rows(list, &fields, &rows, now, view, pace).await;
     table::push_rest(&mut text, shown, total);
     text
 }

@@ -10,6 +10,7 @@ use crate::columns::Clearance;
 use crate::entry::{Depth, Entry};
 use crate::peer::Peer;
 use crate::proc::{self, Outcome, Proc, Site};
+use crate::rates::Rates;
 use crate::stats::Stats;
 
 /// The outcome of a kill that has none yet.
@@ -52,8 +53,39 @@ pub(crate) struct Counts {
     oldest: Option<Oldest>,
     /// Bytes.
     memory: usize,
+    #[serde(rename = "last10s")]
+    last_10_seconds: Window,
+    last_minute: Window,
     cut_short: CutShort,
     columns_left_out: u64,
+}
+
+/// What started and ended in some seconds; each count, and the times in seconds.
+#[derive(Debug, Serialize)]
+struct Window {
+    seconds: f64,
+    started: u64,
+    ended: u64,
+    killed: u64,
+    panicked: u64,
+    p50: f64,
+    p99: f64,
+    max: f64,
+}
+
+impl Window {
+    fn new(rates: &Rates) -> Self {
+        Window {
+            seconds: rates.span.as_secs_f64(),
+            started: rates.started,
+            ended: rates.ended,
+            killed: rates.killed,
+            panicked: rates.panicked,
+            p50: rates.p50.as_secs_f64(),
+            p99: rates.p99.as_secs_f64(),
+            max: rates.max.as_secs_f64(),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -84,6 +116,8 @@ impl Counts {
             clients,
             oldest,
             memory: stats.memory,
+            last_10_seconds: Window::new(&stats.last_10_seconds),
+            last_minute: Window::new(&stats.last_minute),
             cut_short: CutShort { ids: cut.ids, statuses: cut.statuses, values: cut.values, messages: cut.messages },
             columns_left_out: cut.columns,
         }
