@@ -14,10 +14,14 @@
 //!
 //! The killed request answers 503, the reason stands in the log of the server, and the next
 //! request works.
+//!
+//! On ^C or SIGTERM it takes no more requests, says each second which it still waits for, and kills what is left after
+//! ten seconds.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -30,7 +34,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures_util::{Stream, stream};
 use tokio::net::TcpListener;
-use tokio::time::sleep;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
 
 #[tokio::main]
 async fn main() {
@@ -63,7 +69,27 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     println!("             curl -N http://{app_addr}/ticks            # never ends");
     println!("processlist: nc {} {}                      # then: kill req1 houston", pm_addr.ip(), pm_addr.port());
     println!("in a browser: http://{page_addr}/                  # JSON: curl http://{page_addr}/procs/");
-    axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await?;
+    let (close, closed) = oneshot::channel::<()>();
+    let app = app.into_make_service_with_connect_info::<SocketAddr>();
+    let server = axum::serve(listener, app).with_graceful_shutdown(async { _ = closed.await });
+    let server = tokio::spawn(server.into_future());
+
+    told_to_stop().await?;
+    // It takes no more requests, while those that are running go on.
+    drop(close);
+    let drained = pm::global().drain(Duration::from_secs(10)).on_wait(|left| eprintln!("{left}")).await;
+    eprintln!("{drained}");
+    // The last answers are on their way.
+    _ = timeout(Duration::from_secs(1), server).await;
+    Ok(())
+}
+
+async fn told_to_stop() -> io::Result<()> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => eprintln!("^C: no more requests are taken"),
+        _ = terminate.recv() => eprintln!("SIGTERM: no more requests are taken"),
+    }
     Ok(())
 }
 

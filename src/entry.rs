@@ -344,7 +344,7 @@ impl Entry {
         *guards = 1;
         *has_panicked = false;
         *note = Note::None;
-        *progress = Meter::default();
+        progress.reset();
         *wall = None;
         *site = None;
         *rare = None;

@@ -123,10 +123,10 @@ impl Finished {
         kind: Option<CompactString>,
     ) -> Option<Arc<Entry>> {
         let keep = self.keep.load(Ordering::Relaxed);
-        let reason = Reason::of(end).filter(|_| keep > 0);
+        let reason = end.extra.as_deref().filter(|_| keep > 0).and_then(|extra| Reason::of(end, extra));
         let kept_apart = reason.map(|reason| (reason, Kept::new(Arc::clone(&entry), end)));
         let mut held = self.shelves[shelf].lock();
-        held.count(self.epoch, end, kind);
+        held.count(self.epoch, entry.started(), end, kind);
         let evicted = held.record(entry, end, keep, reason.is_some());
         let is_news = held.bytes.abs_diff(held.reported) > self.grain.load(Ordering::Relaxed);
         let change = if is_news { held.report() } else { 0 };
@@ -318,7 +318,7 @@ impl Shelf {
 impl Held {
     /// Counts an end.
     #[inline]
-    fn count(&mut self, epoch: Instant, end: &End, kind: Option<CompactString>) {
+    fn count(&mut self, epoch: Instant, started: Instant, end: &End, kind: Option<CompactString>) {
         match end.outcome {
             Outcome::Ended => self.counts.ended += 1,
             Outcome::Killed => self.counts.killed += 1,
@@ -327,7 +327,7 @@ impl Held {
         if let Some(truncations) = end.extra.as_deref().and_then(|extra| extra.truncations) {
             self.counts.truncations.add(&truncations);
         }
-        self.recent.get_or_insert_default().record(epoch, end);
+        self.recent.get_or_insert_with(|| Recent::boxed(epoch)).record(epoch, started, end);
         if let Some(kind) = kind {
             self.kinds.get_or_insert_default().record(&kind, epoch, end);
         }

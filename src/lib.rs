@@ -94,6 +94,7 @@ mod clock;
 mod columns;
 mod current;
 mod deadline;
+mod drain;
 mod duration;
 mod entry;
 mod escape;
@@ -150,6 +151,7 @@ mod workers;
 
 pub use access::Role;
 pub use current::{current, try_current};
+pub use drain::{Drained, Left};
 pub use global::{
     check, contents, done, global, kill, listen_and_serve, request_kill, set_cols, set_status, spawn, start,
     start_numbered, status, try_status,
@@ -180,6 +182,7 @@ pub use unwinding::catch;
 /// The futures that this crate returns, by name: for a struct that holds one.
 pub mod future {
     pub use crate::blocking::SpawnBlocking;
+    pub use crate::drain::{Drain, WaitIdle};
     pub use crate::pending_kill::WaitOutcome;
     pub use crate::run::{Run, Scope};
     pub use crate::wait::{WaitEnded, WaitKilled};

@@ -69,6 +69,7 @@ const STRIPES: usize = 32;
 /// | report on one by its id | [`status`](Self::status), [`set_status`](Self::set_status), [`try_status`](Self::try_status), [`check`](Self::check), [`done`](Self::done) |
 /// | kill one | [`request_kill`](Self::request_kill), [`kill`](Self::kill), [`forbid_kill`](Self::forbid_kill) |
 /// | look | [`procs`](Self::procs), [`get`](Self::get), [`len`](Self::len), [`stats`](Self::stats), [`contents`](Self::contents), [`table`](Self::table) |
+/// | end | [`drain`](Self::drain), [`drain_blocking`](Self::drain_blocking), [`idle`](Self::idle) |
 /// | set it up | [`set_cols`](Self::set_cols), [`kind`](Self::kind), [`keep_done`](Self::keep_done), [`keep_done_bytes`](Self::keep_done_bytes) |
 /// | serve it | [`spawn`](Self::spawn), [`listen_and_serve`](Self::listen_and_serve), [`serve`](Self::serve), [`server`](Self::server) |
 #[derive(Clone)]

@@ -74,6 +74,12 @@ impl Meter {
         (self.done, self.total) = (done, total);
     }
 
+    /// As new.
+    #[inline]
+    pub(crate) fn reset(&mut self) {
+        self.total = 0;
+    }
+
     /// How much is done, and of how much.
     #[inline]
     pub(crate) fn parts(self) -> Option<(u64, u64)> {

@@ -51,7 +51,11 @@ impl Rates {
 
 /// What some of the threads ended.
 pub(crate) struct Recent {
-    slots: Box<[Slot]>,
+    slots: [Slot; SLOTS],
+    /// The slot of now, and when it begins and ends: so that most ends are counted without a division.
+    current: usize,
+    began: Instant,
+    ends: Instant,
 }
 
 #[derive(Default)]
@@ -59,8 +63,8 @@ struct Slot {
     /// Which slot since the list was made; 0 if it is empty, because they are counted from 1.
     number: u64,
     counts: Counts,
-    took: Sketch,
     max: Duration,
+    took: Sketch,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -83,19 +87,26 @@ pub(crate) struct Window {
     span: Duration,
 }
 
-impl Default for Recent {
-    fn default() -> Self {
-        Recent { slots: (0..SLOTS).map(|_| Slot::default()).collect() }
-    }
-}
-
 impl Recent {
-    /// Takes in an end, by the time since the list was made.
+    /// Not inline: it would make the stack of every end so large that it has to be probed.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn boxed(epoch: Instant) -> Box<Self> {
+        Box::new(Recent::new(epoch))
+    }
+
+    fn new(epoch: Instant) -> Self {
+        Recent { slots: std::array::from_fn(|_| Slot::default()), current: 0, began: epoch, ends: epoch }
+    }
+
+    /// Takes in the end of a task that had started then.
     #[inline]
-    pub(crate) fn record(&mut self, epoch: Instant, end: &End) {
-        let number = number(end.at.saturating_duration_since(epoch));
-        let begun = number_at(epoch, end);
-        let slot = self.slot(number);
+    pub(crate) fn record(&mut self, epoch: Instant, started: Instant, end: &End) {
+        if end.at >= self.ends {
+            self.turn_to(epoch, end.at);
+        }
+        let is_of_this_slot = started >= self.began;
+        let slot = &mut self.slots[self.current];
         match end.outcome {
             Outcome::Ended => slot.counts.ended += 1,
             Outcome::Killed => slot.counts.killed += 1,
@@ -103,40 +114,47 @@ impl Recent {
         }
         slot.took.add(end.ran);
         slot.max = slot.max.max(end.ran);
-        if begun + (SLOTS as u64) > number {
-            self.slot(begun).counts.started += 1;
+        if is_of_this_slot {
+            slot.counts.started += 1;
+        } else {
+            self.record_start(epoch, started);
         }
     }
 
-    #[inline]
-    fn slot(&mut self, number: u64) -> &mut Slot {
-        let slot = &mut self.slots[(number % SLOTS as u64) as usize];
-        if slot.number < number {
-            slot.begin(number);
+    #[cold]
+    fn turn_to(&mut self, epoch: Instant, at: Instant) {
+        let number = number(at.saturating_duration_since(epoch));
+        self.current = (number % SLOTS as u64) as usize;
+        self.began = epoch + Duration::from_secs((number - 1) * SLOT);
+        self.ends = self.began + Duration::from_secs(SLOT);
+        self.slots[self.current].begin(number);
+    }
+
+    /// Counts the start of a task that was started in an earlier slot.
+    #[cold]
+    fn record_start(&mut self, epoch: Instant, started: Instant) {
+        let number = number(started.saturating_duration_since(epoch));
+        if number + SLOTS as u64 > self.slots[self.current].number {
+            let slot = &mut self.slots[(number % SLOTS as u64) as usize];
+            if slot.number < number {
+                slot.begin(number);
+            }
+            slot.counts.started += 1;
         }
-        slot
     }
 
     pub(crate) fn memory() -> usize {
-        SLOTS * size_of::<Slot>()
+        size_of::<Self>()
     }
 }
 
 impl Slot {
-    #[cold]
     fn begin(&mut self, number: u64) {
         self.number = number;
         self.counts = Counts::default();
         self.took.clear();
         self.max = Duration::ZERO;
     }
-}
-
-/// When a task that ended so was started. A task that is older than the list is not.
-#[inline]
-fn number_at(epoch: Instant, end: &End) -> u64 {
-    let started = end.at.checked_sub(end.ran).unwrap_or(epoch);
-    number(started.saturating_duration_since(epoch))
 }
 
 #[inline]
@@ -187,11 +205,12 @@ mod tests {
 
     #[test]
     fn what_is_older_than_a_window_is_not_in_it() {
-        let (epoch, mut recent) = (Instant::now(), Recent::default());
+        let epoch = Instant::now();
+        let mut recent = Recent::new(epoch);
         let second = Duration::from_secs;
         let mut end = |at: u64, ran: u64, outcome| {
             let end = End { outcome, at: epoch + second(at), ran: second(ran), spilled: 0, extra: None };
-            recent.record(epoch, &end);
+            recent.record(epoch, end.at - end.ran, &end);
         };
         end(1, 1, Outcome::Ended);
         end(50, 40, Outcome::Killed);

@@ -8,6 +8,9 @@ use std::time::Duration;
 /// From 16 µs to 2.4 hours, and what is longer in the last one.
 const BUCKETS: usize = 120;
 
+/// So many seconds have their place in the last bucket.
+const LONG: u64 = 9000;
+
 /// A unit is 2^12 ns.
 const UNIT: u32 = 12;
 
@@ -64,8 +67,10 @@ impl Sketch {
 
 #[inline]
 fn bucket(duration: Duration) -> usize {
-    let nanos = duration.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(duration.subsec_nanos()));
-    let units = nanos >> UNIT;
+    if duration.as_secs() >= LONG {
+        return BUCKETS - 1;
+    }
+    let units = (duration.as_secs() * 1_000_000_000 + u64::from(duration.subsec_nanos())) >> UNIT;
     if units < 4 {
         return units as usize;
     }

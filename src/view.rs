@@ -87,7 +87,10 @@ impl View {
         let (name, descending) = text.strip_prefix('-').map_or((text, false), |name| (name, true));
         self.sort = match name {
             "" => None,
-            name => Some(Sort { field: self.field(name, list)?, descending }),
+            name => {
+                let field = self.field(name, list).map_err(|why| sort_like_sql(name).unwrap_or(why))?;
+                Some(Sort { field, descending })
+            }
         };
         Ok(())
     }
@@ -152,6 +155,17 @@ impl View {
 
 fn invalid_column(name: &str, why: impl std::fmt::Display) -> String {
     format!("invalid column '{}': {why}", escape::echo(name))
+}
+
+/// What to type in the place of `sort time desc`.
+fn sort_like_sql(text: &str) -> Option<String> {
+    let (column, order) = text.rsplit_once([' ', '\t'])?;
+    let sign = match order.to_ascii_lowercase().as_str() {
+        "desc" | "descending" => "-",
+        "asc" | "ascending" => "",
+        _ => return None,
+    };
+    Some(format!("invalid column '{}': type sort {sign}{}", escape::echo(text), escape::echo(column.trim_end())))
 }
 
 /// Leaves the first `limit` of `items`, in order.

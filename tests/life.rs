@@ -390,3 +390,47 @@ fn what_runs_too_long_for_its_kind_is_marked_and_listed() {
     assert_eq!(words(&client.line())[..3], ["/export", "1", "0.0"]);
     drop((quick, export));
 }
+
+#[test]
+fn a_row_is_cut_to_the_width_that_was_asked_for() {
+    let list = ProcList::new();
+    list.set_cols(["host", "uri", "method"]);
+    let uri = format!("/export/{}", "x".repeat(300));
+    let id = "i".repeat(30);
+    let _task = list.start(&id).col("host", "127.0.0.1:18364").col("uri", &uri).col("method", "GET");
+    drop(list.start("ended").col("uri", &uri));
+    let mut client = Client::connect(serve(&list));
+    client.types("width 80\n");
+    let header = client.up_to("id ");
+    let row = client.line();
+    assert!(words(&header) == ["id", "status", "time", "host", "uri", "method"] && header.len() <= 80, "{header}");
+    assert!(row.starts_with(&id) && row.chars().count() <= 80 && row.ends_with("GET") && row.contains('…'), "{row}");
+    assert_eq!(header.find("method"), row.replace('…', ".").find("GET"), "the header stands above the cells");
+    client.types("done\n");
+    client.up_to("id ");
+    assert!(client.line().chars().count() <= 80);
+    client.types("width off\n");
+    assert!(client.up_to(&id).len() > 130);
+    assert_eq!(client.asks("width 7"), "invalid command 'width': width <n|off>");
+}
+
+#[test]
+fn what_people_type_by_reflex_is_understood() {
+    let list = ProcList::new();
+    let _task = list.start("a");
+    let ps = pm::PortCommand::new("ps", |_| async { Ok("of the program") });
+    let mut client = Client::connect(list.server().command(ps).spawn(":0").unwrap());
+    for help in ["?", "h", "\x0chelp"] {
+        client.types(&format!("{help}\n"));
+        client.up_to("finish what was asked");
+        client.up_to("ps");
+    }
+    client.types("ls\n");
+    client.up_to("id ");
+    assert!(client.line().starts_with("a "));
+    assert_eq!(client.asks("ps"), "of the program");
+    assert_eq!(client.asks("sort time desc"), "invalid column 'time desc': type sort -time");
+    assert_eq!(client.asks("sort \"time\" DESC"), "invalid column '\"time\" DESC': type sort -\"time\"");
+    client.types("kill where id=a\n");
+    client.up_to("kill @");
+}

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Kept;
-use crate::entry::{End, Entry};
+use crate::entry::{End, Entry, Extra};
 use crate::proc::Outcome;
 
 /// How many of each are kept.
@@ -25,12 +25,12 @@ pub(super) enum Reason {
 }
 
 impl Reason {
-    #[inline]
-    pub(super) fn of(end: &End) -> Option<Self> {
+    #[cold]
+    pub(super) fn of(end: &End, extra: &Extra) -> Option<Self> {
         match end.outcome {
             Outcome::Killed => Some(Reason::Killed),
             Outcome::Panicked => Some(Reason::Panicked),
-            Outcome::Ended => end.extra.as_deref().is_some_and(|extra| extra.is_noted).then_some(Reason::Noted),
+            Outcome::Ended => extra.is_noted.then_some(Reason::Noted),
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::access::Role;
 use crate::duration;
 use crate::session::line::{Line, word};
 use crate::session::question::Question;
-use crate::session::screen::Size;
+use crate::session::screen::{self, Size};
 use crate::view::done::{DONE, Which};
 
 /// A command that every server has.
@@ -36,6 +36,8 @@ pub(super) enum Action {
         message: String,
     },
     DrawInPlace(Size),
+    /// How wide a row is that scrolls.
+    Width(Option<usize>),
     Scroll,
     Authenticate(String),
     FreezeOrThaw,
@@ -119,6 +121,12 @@ pub(crate) const COMMANDS: &[Command] = &[
             let size = Size::new(number_or(rows, usual.rows)?, number_or(width, usual.width)?);
             size.map(Action::DrawInPlace).ok_or(Fault::Usage)
         } },
+    Command { verb: "width", usage: "width <n|off>", role: SEE,
+        help: "cut rows to n columns, 20 to 500, while it scrolls",
+        action: |width| match width.eq_ignore_ascii_case("off") {
+            true => Ok(Action::Width(None)),
+            false => number(width).and_then(|n| screen::width(n).map(|n| Action::Width(Some(n))).ok_or(Fault::Usage)),
+        } },
     Command { verb: "plain", usage: "plain", role: SEE, help: "",
         action: |rest| alone(rest, Action::Scroll) },
     Command { verb: "delay", usage: "delay <duration>", role: SEE,
@@ -138,6 +146,9 @@ pub(crate) const COMMANDS: &[Command] = &[
         action: |_| Ok(Action::Quit) },
 ];
 
+/// What people type by reflex, unless a program has a command of that name.
+const REFLEXES: [(&str, &str); 4] = [("?", "help"), ("h", "help"), ("ps", "list"), ("ls", "list")];
+
 /// The command that a line gives, and the rest of the line.
 pub(super) fn find(line: &str) -> Option<(&'static Command, &str)> {
     let (first, rest) = word(line);
@@ -149,6 +160,13 @@ pub(super) fn find(line: &str) -> Option<(&'static Command, &str)> {
         }
         None => command.verb.eq_ignore_ascii_case(verb).then_some((command, rest)),
     })
+}
+
+/// The command that somebody means who types this by reflex, and the rest of the line.
+pub(super) fn find_meant(line: &str) -> Option<(&'static Command, &str)> {
+    let (first, rest) = word(line);
+    let (_, verb) = REFLEXES.iter().find(|(typed, _)| typed.eq_ignore_ascii_case(first))?;
+    find(verb).map(|(command, _)| (command, rest))
 }
 
 /// Whether this name means something else already.
@@ -258,11 +276,14 @@ mod tests {
         means("top", size(20, 80));
         means("top 40 120", size(40, 120));
         for bad in
-            "limit,limit 0,limit -1,by,show,done 0,done where,done 5 6,slow x,top 0,top 10 10,top 10 80 7,list x,json x,auth".split(',')
+            "width,width 19,width x,limit,limit 0,limit -1,by,show,done 0,done where,done 5 6,slow x,top 0,top 10 10,top 10 80 7,list x,json x,auth".split(',')
         {
             is_refused(bad);
         }
         assert!(find("foo").is_none() && find("killx").is_none());
+        assert!(["?", "H", "ps", "ls"].iter().all(|typed| find(typed).is_none() && find_meant(typed).is_some()));
+        means("width 60", Action::Width(Some(60)));
+        means("width OFF", Action::Width(None));
     }
 
     #[test]

@@ -77,6 +77,8 @@ pub(super) struct Dialogue {
     view: View,
     /// `top`, while it is on.
     screen: Option<Screen>,
+    /// How wide a row is that scrolls, if it is cut.
+    width: Option<usize>,
     delay: Duration,
     sets: Sets,
     pub(super) kills: Kills,
@@ -101,8 +103,9 @@ enum Phase {
     Opening { until: Instant, making: Option<JobId> },
     /// The next frame, which is being made or comes then.
     Streaming { next: Instant, making: Option<JobId> },
-    /// Nothing: it has frozen the table.
-    Frozen { until: Instant },
+    /// Nothing: it has frozen the table, or reads an answer in its place. If that is about a set that is being killed, the
+    /// table goes on when the outcomes are in.
+    Frozen { until: Instant, is_for_set: bool },
     /// The lines of a reply of a command of the program's own.
     Following { was_frozen: bool },
     /// The outcome of its kills. It says no more, and gets no more frames.
@@ -163,6 +166,7 @@ impl Dialogue {
             pending: None,
             view: View::new(service.limit, Role::clearance(role)),
             screen: None,
+            width: None,
             delay: service.delay,
             sets: Sets::default(),
             kills: Kills::new(service.list.clone(), Arc::clone(&peer)),
@@ -225,7 +229,7 @@ impl Dialogue {
     pub(super) fn wake_at(&self, now: Instant) -> Option<Instant> {
         let phase = match self.phase {
             Phase::Locked { until } | Phase::Opening { until, .. } => Some(until),
-            Phase::Streaming { next: at, making: None } | Phase::Frozen { until: at } => {
+            Phase::Streaming { next: at, making: None } | Phase::Frozen { until: at, .. } => {
                 Some(at).filter(|_| self.wants_frames())
             }
             Phase::Leaving { until } => {
@@ -305,7 +309,7 @@ impl Dialogue {
                 self.leave(now);
             }
             Phase::Opening { until, making } if until <= now => self.phase = Phase::Streaming { next: now, making },
-            Phase::Frozen { until } if until <= now && self.wants_frames() => self.stream(now),
+            Phase::Frozen { until, .. } if until <= now && self.wants_frames() => self.stream(now),
             Phase::Leaving { until } if until <= now && self.out.has_room() => {
                 // A table that was asked for is waited for, a command of the program's own is not.
                 self.pending.take_if(|pending| matches!(pending.kind, PendingKind::Call { .. }));
@@ -343,7 +347,7 @@ impl Dialogue {
             self.out.draw(screen::INPUT, now);
         }
         match &mut self.phase {
-            Phase::Frozen { until } => *until = now + FROZEN,
+            Phase::Frozen { until, is_for_set } => (*until, *is_for_set) = (now + FROZEN, false),
             Phase::Following { .. } => {
                 self.stream(now);
                 if line.is_empty() {
@@ -379,6 +383,9 @@ impl Dialogue {
     pub(super) fn on_kill_ended(&mut self, kill: &Arc<Kill>, now: Instant) {
         if let Some(news) = self.kills.on_ended(kill) {
             self.tell_news(&news, now);
+        }
+        if matches!(self.phase, Phase::Frozen { is_for_set: true, .. }) && !self.kills.has_sets() {
+            self.stream(now);
         }
     }
 
@@ -451,13 +458,25 @@ impl Dialogue {
         }
     }
 
+    /// On a screen, the tasks of a set stay to be read until their outcomes are in.
+    fn freeze_for_set(&mut self, now: Instant) {
+        if self.screen.is_none() || !matches!(self.phase, Phase::Frozen { .. }) {
+            return;
+        }
+        if self.kills.has_sets() {
+            self.phase = Phase::Frozen { until: now + FROZEN, is_for_set: true };
+        } else {
+            self.stream(now);
+        }
+    }
+
     /// Frames come again, the first at once.
     fn stream(&mut self, now: Instant) {
         self.phase = Phase::Streaming { next: now, making: None };
     }
 
     fn freeze(&mut self, now: Instant) {
-        self.phase = Phase::Frozen { until: now + FROZEN };
+        self.phase = Phase::Frozen { until: now + FROZEN, is_for_set: false };
     }
 
     // How answers are told.
@@ -605,7 +624,8 @@ impl Dialogue {
     /// The reply to a line that is at fault.
     fn execute(&mut self, line: &str, now: Instant) -> Result<(), String> {
         let (verb, args) = word(line);
-        if let Some((command, rest)) = command::find(line) {
+        let meant = || command::find_meant(line).filter(|_| self.service.command(verb).is_none());
+        if let Some((command, rest)) = command::find(line).or_else(meant) {
             self.check_role(command.role)?;
             let action = (command.action)(rest).map_err(|fault| match fault {
                 Fault::Usage => usage(verb, command.usage),
@@ -641,6 +661,13 @@ impl Dialogue {
             Action::Kill { name, message } => self.kill(&name, &message, now),
             Action::DrawInPlace(size) => self.set_screen(Some(Screen::new(size)), now),
             Action::Scroll => self.set_screen(None, now),
+            Action::Width(width) => {
+                self.width = width;
+                if self.screen.is_none() {
+                    self.view.width = width;
+                }
+                self.ask_for_frame();
+            }
             Action::Authenticate(token) => self.pend(Job::Auth(token), PendingKind::Answer),
             Action::FreezeOrThaw if matches!(self.phase, Phase::Frozen { .. }) => {
                 self.stream(now);
@@ -696,7 +723,7 @@ impl Dialogue {
 
     /// Draws in place, or scrolls again.
     fn set_screen(&mut self, screen: Option<Screen>, now: Instant) {
-        self.view.width = screen.as_ref().map(Screen::width);
+        self.view.width = screen.as_ref().map_or(self.width, |screen| Some(screen.width()));
         if screen.is_some() || self.screen.is_some() {
             self.out.draw(screen::CLEAR, now);
         }
@@ -726,7 +753,12 @@ impl Dialogue {
     fn kill(&mut self, name: &str, message: &str, now: Instant) {
         if !name.starts_with('@') {
             let reply = self.kills.request(name, message, now);
-            return self.reply(reply, now);
+            let has_lines = reply.contains('\n');
+            self.reply(reply, now);
+            if has_lines {
+                self.freeze_for_set(now);
+            }
+            return;
         }
         let tasks = match self.sets.get("kill", name, now) {
             Ok(tasks) => tasks,
@@ -736,6 +768,7 @@ impl Dialogue {
             Ok(reply) => {
                 self.sets.forget(name);
                 self.reply(reply, now);
+                self.freeze_for_set(now);
             }
             Err(reply) => self.reply(reply, now),
         }

@@ -77,6 +77,11 @@ impl Kills {
         self.sets.iter().any(|set| set.name == token)
     }
 
+    /// Whether any set is being killed.
+    pub(crate) fn has_sets(&self) -> bool {
+        !self.sets.is_empty()
+    }
+
     /// The kills whose end is to be waited for from now on.
     pub(crate) fn take_new(&mut self) -> Vec<Arc<Kill>> {
         std::mem::take(&mut self.new)

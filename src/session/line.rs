@@ -56,7 +56,7 @@ impl Line {
     /// have chosen what follows. What keys send by mistake (escape sequences, tabs, rubbed out
     /// characters) is no sign of that.
     pub(crate) fn is_binary(&self) -> bool {
-        let keys = ['\t', '\x08', '\x1b', '\x7f', '\r'];
+        let keys = ['\t', '\x08', FORM_FEED, '\x1b', '\x7f', '\r'];
         match self {
             Line::NotText(_) => true,
             Line::Text(text) | Line::TooLong(text) => text
@@ -66,10 +66,13 @@ impl Line {
     }
 }
 
+const FORM_FEED: char = '\x0c';
+
 /// The first word, and the rest without the blanks around it.
 pub(crate) fn word(text: &str) -> (&str, &str) {
     const BLANKS: [char; 2] = [' ', '\t'];
-    let text = text.trim_matches(BLANKS);
+    // Ctrl-L, typed to see a clean screen, is no part of a word.
+    let text = text.trim_start_matches([' ', '\t', FORM_FEED]).trim_end_matches(BLANKS);
     match text.split_once(BLANKS) {
         Some((word, rest)) => (word, rest.trim_start_matches(BLANKS)),
         None => (text, ""),
@@ -212,6 +215,13 @@ mod tests {
     #[test]
     fn a_line_may_come_in_many_pieces_and_a_piece_may_hold_many_lines() {
         assert_eq!(lines([b"ki".as_slice(), b"ll ", b"x\nhe", b"lp\n"]), [text("kill x"), text("help")]);
+    }
+
+    #[test]
+    fn a_form_feed_before_a_word_is_no_part_of_it() {
+        assert_eq!(word("\x0ckill a b"), ("kill", "a b"));
+        assert_eq!(word(" \x0c \x0chelp\x0c"), ("help\x0c", ""));
+        assert!(!text("\x0chelp").is_binary());
     }
 
     #[test]

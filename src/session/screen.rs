@@ -53,6 +53,11 @@ impl Size {
     }
 }
 
+/// A width within bounds.
+pub(crate) fn width(columns: usize) -> Option<usize> {
+    WIDTHS.contains(&columns).then_some(columns)
+}
+
 pub(crate) struct Screen {
     size: Size,
 }
