@@ -1,4 +1,4 @@
-//! Hook: a call that is made once, when a task is being killed, and never after it was taken back.
+//! Hook: a call that is made once, when a task is being killed, unless it was taken back before.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,6 +20,8 @@ pub(crate) struct Hook {
 
 enum Stage {
     Waiting(Call),
+    /// The kill has come, and a thread of ours is about to make the call.
+    Due(Call, Arc<Kill>),
     /// By this thread.
     Running(ThreadId),
     /// It was made or taken back.
@@ -37,27 +39,38 @@ impl Hook {
 
     /// Has the call made, on a thread of ours.
     pub(crate) fn call(self: Arc<Self>, kill: Arc<Kill>) {
-        workers::run(Box::new(move || self.run(&kill)));
+        let mut stage = self.stage();
+        let Stage::Waiting(call) = std::mem::replace(&mut *stage, Stage::Over) else { return };
+        *stage = Stage::Due(call, kill);
+        drop(stage);
+        workers::run(Box::new(move || self.run()));
     }
 
-    fn run(&self, kill: &Kill) {
-        let call = match std::mem::replace(&mut *self.stage(), Stage::Running(thread::current().id())) {
-            Stage::Waiting(call) => Some(call),
-            Stage::Running(_) | Stage::Over => None,
-        };
-        if let Some(call) = call {
-            let killing =
-                Killing { message: kill.message.clone(), by: kill.by.as_deref().cloned(), since: kill.at.elapsed() };
-            _ = catch_unwind(AssertUnwindSafe(|| call(&killing)));
+    fn run(&self) {
+        let mut stage = self.stage();
+        if !matches!(*stage, Stage::Due(..)) {
+            return;
         }
+        let Stage::Due(call, kill) = std::mem::replace(&mut *stage, Stage::Running(thread::current().id())) else {
+            return;
+        };
+        drop(stage);
+        let killing =
+            Killing { message: kill.message.clone(), by: kill.by.as_deref().cloned(), since: kill.at.elapsed() };
+        _ = catch_unwind(AssertUnwindSafe(|| call(&killing)));
         *self.stage() = Stage::Over;
         self.is_over.notify_all();
     }
 
-    /// Takes the call back. One that is being made is waited for, but by itself.
+    /// Takes the call back, if the kill has not come. One that is due or being made is waited for, but by itself.
     pub(crate) fn take_back(&self) {
         let mut stage = self.stage();
         match &*stage {
+            // All of our threads may be waiting here.
+            Stage::Due(..) if workers::is_one() => {
+                drop(stage);
+                self.run();
+            }
             Stage::Waiting(_) => {
                 let call = std::mem::replace(&mut *stage, Stage::Over);
                 drop(stage);
@@ -65,9 +78,9 @@ impl Hook {
                 _ = catch_unwind(AssertUnwindSafe(|| drop(call)));
             }
             Stage::Running(by) if *by == thread::current().id() => {}
-            Stage::Running(_) => {
-                let is_running = |stage: &mut Stage| matches!(stage, Stage::Running(_));
-                drop(self.is_over.wait_while(stage, is_running));
+            Stage::Due(..) | Stage::Running(_) => {
+                let is_not_over = |stage: &mut Stage| !matches!(stage, Stage::Over);
+                drop(self.is_over.wait_while(stage, is_not_over));
             }
             Stage::Over => {}
         }

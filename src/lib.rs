@@ -78,6 +78,8 @@
 //! - [Requests](_documentation::requests): axum, tonic and hyper, and what a kill does to a request.
 //! - HTTP, with the feature `http`: JSON for programs, a page for people; the module `http` has it.
 //! - [The kill](_documentation::kill): how it works, and what it cannot do, each with the remedy.
+//! - [What a kill reaches](_documentation::what_a_kill_reaches): a query in a database, a spawned task, a lock, a file,
+//!   and what to write for each.
 //! - [Expressions](_documentation::expressions): the manual of `where` and `kill where`.
 //! - [Reliability](_documentation::reliability): what was done to break it.
 //! - [The design](_documentation::design): decisions, and what was rejected.
@@ -194,6 +196,8 @@ pub mod _documentation {
     pub mod protocol {}
     #[doc = include_str!("../docs/kill.md")]
     pub mod kill {}
+    #[doc = include_str!("../docs/what-a-kill-reaches.md")]
+    pub mod what_a_kill_reaches {}
     #[doc = include_str!("../docs/tower.md")]
     pub mod requests {}
     #[cfg(feature = "http")]

@@ -16,11 +16,12 @@ impl Handle {
     /// most eight. If the task is being killed already, or was, it is called at once. It is dropped uncalled when the task
     /// ends.
     ///
-    /// Dropping the guard that this returns takes the call back, and waits for it if it is being made: what a database's
-    /// cancel request meets is whatever its connection does next, so the connection must not do something else while
-    /// the request is on its way. In async code that wait blocks the thread, for as long as the call takes.
+    /// Dropping the guard that this returns takes the call back; if the kill has been accepted by then, it waits until the
+    /// call has been made. What a database's cancel request meets is whatever its connection does next, so the connection
+    /// must not do something else while the request is on its way. In async code that wait blocks the thread, for as long as
+    /// the call takes; so the call must not need that thread. A runtime of its own will do.
     ///
-    /// [What a kill reaches](crate::_documentation::kill) has examples.
+    /// [What a kill reaches](crate::_documentation::what_a_kill_reaches) has examples.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -50,8 +51,8 @@ impl Handle {
     }
 }
 
-/// The call that [`Handle::on_kill`] has registered. Dropping it takes the call back, and waits for one that is being
-/// made.
+/// The call that [`Handle::on_kill`] has registered. Dropping it takes the call back, or waits until it has been made, if
+/// the kill has come.
 #[must_use = "dropping it takes the call back at once"]
 pub struct OnKill {
     entry: Arc<Entry>,

@@ -1,5 +1,6 @@
 //! Workers: threads for what may block or panic. They are few, and end when they are idle.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,6 +15,13 @@ const IDLE: Duration = Duration::from_secs(5);
 
 static WORKERS: Workers =
     Workers { state: Mutex::new(State { jobs: VecDeque::new(), threads: 0, idle: 0 }), more: Condvar::new() };
+
+thread_local!(static IS_ONE: Cell<bool> = const { Cell::new(false) });
+
+/// Whether the calling thread is one of them.
+pub(crate) fn is_one() -> bool {
+    IS_ONE.try_with(Cell::get).unwrap_or(false)
+}
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -50,6 +58,7 @@ impl Workers {
     }
 
     fn work(&self) {
+        IS_ONE.set(true);
         let mut state = self.lock();
         loop {
             if let Some(job) = state.jobs.pop_front() {

@@ -2,7 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
@@ -254,6 +254,45 @@ fn a_guard_of_on_kill_waits_for_the_call_and_a_call_may_drop_its_own() {
     }));
     list.kill("b", "").unwrap();
     told.recv_timeout(Duration::from_secs(20)).unwrap();
+}
+
+#[test]
+fn a_call_is_made_for_certain_once_the_kill_has_been_accepted() {
+    let list = ProcList::new();
+    let called = Arc::new(AtomicUsize::new(0));
+    for _ in 0..500 {
+        let task = list.start("a");
+        let count = Arc::clone(&called);
+        let guard = task.on_kill(move |_| _ = count.fetch_add(1, Ordering::SeqCst));
+        list.kill("a", "").unwrap();
+        drop(guard);
+    }
+    assert_eq!(called.load(Ordering::SeqCst), 500);
+}
+
+#[test]
+fn calls_that_wait_for_each_other_do_not_hang() {
+    let list = ProcList::new();
+    let parent = list.start("a");
+    let (tell, told) = mpsc::channel();
+    // When all have been killed, each drops the guard of the next, for which there may be no thread left.
+    let are_killed = Arc::new(AtomicBool::new(false));
+    let guards: Vec<_> = (0..32).map(|_| Arc::new(Mutex::new(None))).collect();
+    for (n, guard) in guards.iter().enumerate() {
+        let (next, tell, are_killed) = (guards.get(n + 1).cloned(), tell.clone(), Arc::clone(&are_killed));
+        let child = parent.child("x");
+        *guard.lock().unwrap() = Some(child.on_kill(move |_| {
+            while !are_killed.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+            drop(next.and_then(|next| next.lock().unwrap().take()));
+            tell.send(()).unwrap();
+        }));
+        _ = child.detach();
+    }
+    list.kill("a", "").unwrap();
+    are_killed.store(true, Ordering::SeqCst);
+    (0..32).for_each(|_| told.recv_timeout(Duration::from_secs(20)).unwrap());
 }
 
 #[test]

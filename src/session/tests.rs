@@ -1124,6 +1124,13 @@ async fn in_top_the_way_to_kill_a_set_is_always_to_be_seen() {
     client.types(&format!("kill {token} x\n")).await;
     drawn(&mut client, "killing 50 of 50\x1b8").await;
     assert!(tasks.iter().all(|task| task.check().is_err()));
+    // The table goes on by itself when the outcomes are in.
+    let at = client.now();
+    drop(tasks);
+    drawn(&mut client, "50 killed\x1b8").await;
+    let table = drawn(&mut client, "\x1b8").await;
+    assert!(table.contains("\x1b[3;1H\x1b[Kid  status"), "{table:?}");
+    assert_eq!(client.now(), at, "and not after 30 s");
 }
 
 #[tokio::test(start_paused = true)]
