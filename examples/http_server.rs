@@ -52,6 +52,8 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     let pm_addr = pm::spawn(args.next().unwrap_or_else(|| "127.0.0.1:8081".to_string()))?;
     let page_addr = pm::spawn_http(args.next().unwrap_or_else(|| "127.0.0.1:8082".to_string()))?;
 
+    // A request that takes too long for its route is marked, and `odd` lists it.
+    pm::global().kind("route");
     let app = Router::new()
         .route("/", get(|| async { "hello\n" }))
         .route("/users/{id}/friends", get(friends))

@@ -103,11 +103,14 @@ fn import() -> Result<(), pm::Killed> {
         let part_task = task.child(format!("part{part}")).col("kind", "part");
         thread::spawn(move || rows(&part_task, "reading", Duration::from_millis(40 + 20 * part)))
     });
+    let mut results = Vec::new();
     for (n, part) in parts.into_iter().enumerate() {
-        // The parts have had the same kill; the first that says so ends this one.
-        part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        results.push(part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         task.progress(n as u64 + 1, 4);
     }
+    // A kill of this task first: that of a part alone ends it too, but was not its own.
+    task.check()?;
+    results.into_iter().collect::<Result<(), _>>()?;
     task.try_status("merging its parts")?;
     work(Duration::from_secs(1));
     task.check()

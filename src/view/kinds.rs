@@ -52,7 +52,8 @@ pub(crate) fn render(list: &ProcList, view: &View) -> Result<String, String> {
     let others = kinds.others.as_ref().map(|others| ("(others)".to_string(), "".to_string(), others));
     let rows = rows.into_iter().map(|(name, (n, known))| (escape::echo(name).to_string(), n.to_string(), known));
     for (name, running, known) in rows.chain(others) {
-        let [p50, p99, max] = [known.p50, known.p99, known.max].map(seconds);
+        let or_dash = |time| if known.counted == 0 { "-".to_string() } else { seconds(time) };
+        let [p50, p99, max] = [known.p50, known.p99, known.max].map(or_dash);
         let (killed, panicked) = (known.killed.to_string(), known.panicked.to_string());
         grid.push([name, running, format!("{:.1}", known.per_second), p50, p99, max, killed, panicked]);
     }
