@@ -32,6 +32,8 @@ const SHORT: usize = 500;
 const LONG: usize = 250;
 /// A long task ends by itself after this.
 const LONG_LIFE: Duration = Duration::from_secs(4);
+/// Far enough away that it is forgotten at the end of its task.
+const DEADLINE: Duration = Duration::from_secs(30);
 /// Before the memory is measured for the first time, all that has a fixed size is filled.
 const WARM_UP: Duration = Duration::from_secs(15);
 
@@ -40,7 +42,7 @@ static STOP: AtomicBool = AtomicBool::new(false);
 macro_rules! counters {
     ($($name:ident)*) => { $(static $name: AtomicU64 = AtomicU64::new(0);)* };
 }
-counters! { TASKS KILLED_BY_PROGRAM KILLED ABORTED SESSIONS LINES NOISE FAULTS KILLS OUTCOMES OFFERED SETS SUMS MEMBERS VANISHED DEAF REFUSED }
+counters! { TASKS KILLED_BY_PROGRAM KILLED ABORTED CHILDREN CALLED INTERRUPTED SESSIONS LINES NOISE FAULTS KILLS OUTCOMES OFFERED SETS SUMS MEMBERS VANISHED DEAF REFUSED }
 
 fn add(counter: &AtomicU64, n: u64) {
     counter.fetch_add(n, Ordering::Relaxed);
@@ -73,6 +75,7 @@ fn main() {
     };
     let list = pm::ProcList::new();
     list.set_cols(["host", "method", "uri"]);
+    list.kind("method");
     // Those that ended last are kept by each thread that ends tasks, and each round has threads of its own.
     list.keep_done(16);
     let addr = list.server().max_connections(CLIENTS as usize).spawn(":0").unwrap();
@@ -107,12 +110,19 @@ fn main() {
         get(&KILLED),
         get(&ABORTED)
     );
+    println!(
+        "families        {} children; {} calls on a kill, {} of tasks that saw it",
+        get(&CHILDREN),
+        get(&CALLED),
+        get(&INTERRUPTED)
+    );
     println!("memory          {before} bytes before, {after} bytes after");
     println!("left            {} tasks", list.len());
     assert!(list.is_empty(), "the list is not empty");
     assert_eq!(get(&KILLS), get(&OUTCOMES), "every kill has one outcome");
     assert_eq!(get(&SETS), get(&SUMS), "every set has one sum");
     assert!(get(&SETS) > 0, "no set was killed");
+    assert!(get(&CALLED) >= get(&INTERRUPTED), "a call was not made");
     assert!(after < before + (2 << 20), "the memory has grown");
 }
 
@@ -145,7 +155,7 @@ fn round(list: &pm::ProcList, addr: SocketAddr, time: Duration) {
 fn work(list: &pm::ProcList, worker: u64) {
     let mut random = Random(worker + 1);
     let mut short: VecDeque<pm::Task> = VecDeque::new();
-    let mut long: VecDeque<(Instant, pm::Task)> = VecDeque::new();
+    let mut long: VecDeque<(Instant, pm::Task, pm::OnKill)> = VecDeque::new();
     let began = Instant::now();
     let mut started = 0;
     while !STOP.load(Ordering::Relaxed) {
@@ -160,27 +170,48 @@ fn work(list: &pm::ProcList, worker: u64) {
                 task.set_col("uri", format_args!("/users/{n}"));
             }
             task.set_status("authenticating");
+            if n.is_multiple_of(53) {
+                task.progress(n % 50, 50);
+                task.deadline(DEADLINE);
+            }
+            if n.is_multiple_of(11)
+                && let Some((_, parent, _)) = long.back()
+            {
+                add(&CHILDREN, 1);
+                short.push_back(parent.child(format!("part{n}")));
+            }
             short.push_back(task);
-            if short.len() > SHORT {
+            while short.len() > SHORT {
                 end(list, short.pop_front().unwrap(), &mut random);
             }
         }
         if long.len() < LONG {
             let n = TASKS.fetch_add(1, Ordering::Relaxed);
-            long.push_back((Instant::now() + LONG_LIFE, list.start(format!("long{n}")).col("uri", "/export")));
+            let task = list.start(format!("long{n}")).col("uri", "/export");
+            let on_kill = task.on_kill(|_| add(&CALLED, 1));
+            long.push_back((Instant::now() + LONG_LIFE, task, on_kill));
         }
         for _ in 0..long.len() {
-            let (until, task) = long.pop_front().unwrap();
+            let (until, task, on_kill) = long.pop_front().unwrap();
             if task.try_status(format!("row {}", random.below(1000))).is_err() || Instant::now() > until {
+                let is_killed = task.is_being_killed();
                 end(list, task, &mut random);
+                drop(on_kill);
+                add(&INTERRUPTED, u64::from(is_killed));
             } else {
-                long.push_back((until, task));
+                long.push_back((until, task, on_kill));
             }
         }
         started = due;
         thread::sleep(Duration::from_millis(2));
     }
-    short.into_iter().chain(long.into_iter().map(|(_, task)| task)).for_each(|task| end(list, task, &mut random));
+    short.into_iter().for_each(|task| end(list, task, &mut random));
+    for (_, task, on_kill) in long {
+        let is_killed = task.is_being_killed();
+        end(list, task, &mut random);
+        drop(on_kill);
+        add(&INTERRUPTED, u64::from(is_killed));
+    }
 }
 
 /// Ends a task in one of the ways there are.
@@ -355,12 +386,12 @@ impl Person {
             9 => "where\nsort -uri\nlimit 20\n".to_string(),
             10 => "sort\nlimit 100\ncols id,in_status,uri\n".to_string(),
             11 => "cols\nby method\n".to_string(),
-            12 => format!("show {id}\n"),
-            13 => "done 50\nslow 50\n".to_string(),
+            12 => format!("show {id}\ntree\n"),
+            13 => "done 50\nslow 50 where note~x or uri~7\ndone where outcome=killed\n".to_string(),
             14 => "delay 100ms\n".to_string(),
             15 => "limit 5\njson\n".to_string(),
             16 => "\nlist\n\n".to_string(),
-            17 => "audit\n".to_string(),
+            17 => "audit\nkinds\nodd\nwidth 60\nwhere progress<50\nwidth off\n".to_string(),
             18 => "where time>1s\n".to_string(),
             _ => "delay 1s\nhelp\n".to_string(),
         }
