@@ -92,15 +92,6 @@ impl ProcList {
     pub(crate) fn request(&self, entry: &Entry, message: String, by: Option<Arc<Peer>>) -> KillReply {
         self.shared.request(entry, message, by)
     }
-
-    pub(crate) fn request_all(
-        &self,
-        entry: &Entry,
-        message: String,
-        by: Option<Arc<Peer>>,
-    ) -> (KillReply, Vec<(Arc<Entry>, KillReply)>) {
-        self.shared.request_all(entry, message, by)
-    }
 }
 
 impl Handle {

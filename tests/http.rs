@@ -874,6 +874,8 @@ async fn the_objects_are_those_of_the_command_json() {
     let plain = list.start("a").col("uri", "/\u{202e}\"\\\t漢");
     let killed = list.start("b");
     plain.set_status("merging\n");
+    plain.progress(16, 50);
+    let child = plain.child("part1");
     list.kill("b", "too \u{1b} slow").expect("is running");
     let ask = serve(&list);
     let port = list.spawn(":0").expect("a free port");
@@ -882,7 +884,10 @@ async fn the_objects_are_those_of_the_command_json() {
     let mut text = String::new();
     stream.read_to_string(&mut text).await.expect("text");
     let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    assert_eq!(lines.len(), 2, "{text}");
+    assert_eq!(lines.len(), 3, "{text}");
+    assert_eq!(lines.iter().map(|line| &line["progress"]["done"]).filter(|done| **done == 16).count(), 1, "{text}");
+    assert_eq!(ask.get("/procs/a").await.json()["children"], json!(["a/part1"]));
+    assert_eq!(ask.get("/procs/a/part1").await.json()["parent"], json!("a"));
     for line in lines {
         let whole = ask.get(&format!("/procs/{}", line["id"].as_str().expect("text"))).await.json();
         for (name, value) in line.as_object().expect("an object") {
@@ -893,11 +898,35 @@ async fn the_objects_are_those_of_the_command_json() {
                 _ => assert_eq!(&whole[name], value, "{name}"),
             }
         }
-        let more = ["folded", "history", "profile", "serverTime", "site"];
+        let more = ["children", "folded", "history", "profile", "serverTime", "site"];
         let row: Vec<&str> = names(&whole).into_iter().filter(|name| !more.contains(name)).collect();
         assert_eq!(row, names(&line));
     }
-    drop((plain, killed));
+    drop((plain, killed, child));
+}
+
+#[tokio::test]
+async fn what_ended_is_found_by_an_expression_and_rates_are_told() {
+    let list = ProcList::new();
+    for id in ["a", "b", "c"] {
+        let task = list.start(id).col("uri", format!("/{id}"));
+        if id == "b" {
+            list.kill(id, "too slow").expect("is running");
+            task.check().expect_err("was killed");
+        }
+        drop(task);
+    }
+    let ask = serve(&list);
+    let killed = ask.get("/done?where=outcome=killed%20and%20uri~b").await.json();
+    assert_eq!((killed["done"].as_array().map(Vec::len), &killed["done"][0]["id"]), (Some(1), &json!("b")));
+    let wrong = ask.get("/done?where=tme=1").await;
+    assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
+    assert!(wrong.text.starts_with("invalid expression at 'tme'"), "{}", wrong.text);
+    let stats = ask.get("/stats").await.json();
+    for window in ["last10s", "lastMinute"] {
+        let counts = ["started", "ended", "killed"].map(|name| stats[window][name].as_u64());
+        assert_eq!(counts, [Some(3), Some(2), Some(1)], "{stats}");
+    }
 }
 
 #[tokio::test]

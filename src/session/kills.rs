@@ -100,7 +100,7 @@ impl Kills {
         if self.open.len() >= MOST && !self.awaits(&entry) {
             return too_many();
         }
-        let (reply, below) = self.list.request_all(&entry, message.to_string(), Some(Arc::clone(&self.by)));
+        let (reply, below) = self.list.shared.request_all(&entry, message.to_string(), Some(Arc::clone(&self.by)));
         match reply {
             KillReply::Accepted(kill) => {
                 let (id, status, age) = (escape::id(&kill.id), escape::quoted_cell(&kill.status), kill.age);
@@ -155,7 +155,7 @@ impl Kills {
                 (accepted, further) = (accepted + 1, further - 1);
                 continue;
             }
-            let (reply, below) = self.list.request_all(entry, message.to_string(), Some(Arc::clone(&self.by)));
+            let (reply, below) = self.list.shared.request_all(entry, message.to_string(), Some(Arc::clone(&self.by)));
             accepted += usize::from(matches!(reply, KillReply::Accepted(_)));
             exceptions.extend(self.take(set, entry, reply, now));
             for (entry, reply) in below {

@@ -76,7 +76,7 @@ export class Detail {
     this.statusAge.data = ` for ${age(task.in_status)}${site}`;
     this.total.data = `running for ${age(task.time)}, since ${clock(Date.parse(task.procTime))}`;
     this.history(task, task.time);
-    this.showFacts(task.attrs, task.note);
+    this.showFacts(task.attrs, task.note, task.parent, task.children);
     if (task.killing !== undefined && !this.waits) {
       const by = task.killing.by === undefined ? 'the program' : plain(task.killing.by);
       this.tell(`being killed for ${age((this.server.now() - Date.parse(task.killing.ts)) / 1000)} by ${by}: "${plain(task.killing.message)}"`);
@@ -84,9 +84,11 @@ export class Detail {
   }
 
   /** Written only if they are others: somebody may be about to copy one. */
-  showFacts(attrs, note) {
+  showFacts(attrs, note, parent, children) {
     const rows = Object.entries(attrs ?? {});
     if (note !== undefined) rows.push(['note', note]);
+    if (parent !== undefined) rows.push(['child of', parent]);
+    if (children !== undefined) rows.push(['children', children.join(' ')]);
     const known = JSON.stringify(rows);
     if (known === this.knownFacts) return;
     this.knownFacts = known;
