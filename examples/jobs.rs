@@ -80,8 +80,8 @@ fn sort() {
     task.status("reading")();
     work(Duration::from_secs(2));
     for pass in 0..20 {
-        task.progress(pass, 20);
         task.status("merging")();
+        task.progress(pass, 20);
         work(Duration::from_millis(500));
     }
 }
@@ -104,9 +104,10 @@ fn import() -> Result<(), pm::Killed> {
         thread::spawn(move || rows(&part_task, "reading", Duration::from_millis(40 + 20 * part)))
     });
     let mut results = Vec::new();
-    for (n, part) in parts.into_iter().enumerate() {
+    task.progress(0, 4);
+    for part in parts {
         results.push(part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        task.progress(n as u64 + 1, 4);
+        task.progress(results.iter().filter(|result| result.is_ok()).count() as u64, 4);
     }
     // A kill of this task first: that of a part alone ends it too, but was not its own.
     task.check()?;

@@ -37,9 +37,12 @@ pub(crate) struct Call {
 }
 
 impl Audit {
-    /// Records a kill that has been accepted.
+    /// Records a kill that has been accepted. One that came with that of another task is in its record: else the kill of a
+    /// large family would push out all others.
     pub(crate) fn kill_accepted(&self, kill: &Arc<Kill>) {
-        self.push(Record::Kill(Arc::clone(kill)));
+        if !kill.is_below {
+            self.push(Record::Kill(Arc::clone(kill)));
+        }
         log::kill_accepted(kill);
     }
 
@@ -112,7 +115,8 @@ fn kill_line(kill: &Kill) -> String {
     });
     let columns = columns.collect::<Vec<_>>().join(", ");
     let columns = if columns.is_empty() { columns } else { format!(" ({columns})") };
-    format!("{time} {by}: {} {}: {outcome}{columns}", escape::id(&kill.id), escape::quoted(&kill.message))
+    let below = if kill.below() > 0 { format!(", and {} below it", kill.below()) } else { String::new() };
+    format!("{time} {by}: {} {}{below}: {outcome}{columns}", escape::id(&kill.id), escape::quoted(&kill.message))
 }
 
 /// The same as events of `tracing`, under the target `pm::audit`.

@@ -14,7 +14,7 @@ impl Handle {
     /// [refuses](Task::forbid_kill) is named in the reply. A child of a task that is being killed, or was, is born
     /// killed: it is killed as soon as it looks.
     ///
-    /// The end of a parent does not end its children. After the end of this task the child is not listed, as there is
+    /// The end of a parent does not end its children: they go on below its own parent, if it has one. After the end of this task the child is not listed, as there is
     /// nothing to list it below; it reports the kill of its parent, if there was one.
     ///
     /// A task counts as killed when a kill point of its own has reported that. So one that waits for its children
@@ -54,7 +54,8 @@ impl Handle {
 
 impl Task {
     /// Makes this child one that the kill of its parent does not reach: for work that must be done all the same, such as a
-    /// rollback. A kill of its parent that it has seen before stands.
+    /// rollback. If the parent is being killed already, this child is spared, unless it has looked; a kill that is accepted
+    /// between the two calls stands.
     ///
     /// ```
     /// let list = pm::ProcList::new();

@@ -60,3 +60,26 @@ impl Entry {
         self.set_note(format!("deadline of {} refused: {why}", humantime::format_duration(after)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ProcList;
+
+    #[test]
+    fn nothing_waits_for_a_task_that_has_ended_or_has_another_deadline() {
+        let list = ProcList::new();
+        let task = list.start("a");
+        let entry = Arc::clone(&task.entry);
+        let hour = Duration::from_secs(3600);
+        task.deadline(hour);
+        task.deadline(2 * hour);
+        assert_eq!(Arc::weak_count(&entry), 1);
+        drop(task);
+        assert_eq!(Arc::weak_count(&entry), 0);
+        // It has ended: that is no refusal.
+        let handle = Handle { entry };
+        handle.deadline(hour);
+        assert_eq!((Arc::weak_count(&handle.entry), handle.entry.proc().note), (0, None));
+    }
+}

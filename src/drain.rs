@@ -1,5 +1,6 @@
 //! Drain: the end of a program, which waits for what is running. Adds `ProcList::{drain, drain_blocking, idle}`.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -59,7 +60,15 @@ impl ProcList {
     /// ```
     pub fn drain(&self, within: Duration) -> Drain {
         Drain {
-            draining: Draining { list: self.clone(), within, told: Duration::ZERO, killed: Vec::new(), on_wait: None },
+            draining: Draining {
+                list: self.clone(),
+                within,
+                told: Duration::ZERO,
+                killed: Vec::new(),
+                known: HashSet::new(),
+                killed_at: None,
+                on_wait: None,
+            },
             timer: None,
         }
     }
@@ -193,25 +202,32 @@ impl fmt::Debug for Drain {
     }
 }
 
+type OnWait = Box<dyn FnMut(&Left) + Send>;
+
 struct Draining {
     list: ProcList,
     within: Duration,
     /// When it said last what it waits for, since it began.
     told: Duration,
     killed: Vec<Arc<Entry>>,
-    on_wait: Option<Box<dyn FnMut(&Left) + Send>>,
+    /// The same, to be found: they are held, so no other task has their address.
+    known: HashSet<usize>,
+    killed_at: Option<Duration>,
+    on_wait: Option<OnWait>,
 }
 
 impl Draining {
     /// Does what is to be done so long after the beginning. Returns what came of it when it is over.
     fn look(&mut self, since: Duration) -> Option<Drained> {
-        let is_over = since >= self.within.saturating_add(GRACE);
-        if self.list.is_empty() || is_over {
-            let killed = self.killed.iter().map(|entry| entry.proc()).collect();
-            return Some(Drained { took: since, killed });
+        if self.list.is_empty() {
+            return Some(self.drained(since));
         }
         if since >= self.within {
+            // However late it is: the grace begins with the kill.
             self.kill();
+            if since >= self.killed_at.get_or_insert(since).saturating_add(GRACE) {
+                return Some(self.drained(since));
+            }
         }
         if since >= self.told + TELL {
             self.told = since;
@@ -220,12 +236,16 @@ impl Draining {
         None
     }
 
+    fn drained(&self, took: Duration) -> Drained {
+        Drained { took, killed: self.killed.iter().map(|entry| entry.proc()).collect() }
+    }
+
     /// Kills what has not been killed yet.
     fn kill(&mut self) {
         let mut left = self.list.entries();
         left.sort_unstable_by(|a, b| a.by_age(b));
         for entry in left {
-            if !self.killed.iter().any(|known| Arc::ptr_eq(known, &entry)) {
+            if self.known.insert(Arc::as_ptr(&entry).addr()) {
                 self.list.request(&entry, MESSAGE.to_string(), None);
                 self.killed.push(entry);
             }
@@ -321,6 +341,22 @@ mod tests {
         assert_eq!(left, [("waits", killed), ("refuses", None), ("late", killed)]);
         assert!(drained.to_string().contains(r#"refuses in "init" is still running"#), "{drained}");
         drop(refuses);
+    }
+
+    #[test]
+    fn a_drain_that_looks_too_late_kills_all_the_same_and_waits_for_that() {
+        let list = ProcList::new();
+        let task = list.start("a");
+        let mut draining = list.drain(SECOND).draining;
+        assert!(draining.look(Duration::ZERO).is_none());
+        // The runtime was busy meanwhile.
+        assert!(draining.look(60 * SECOND).is_none() && task.is_being_killed());
+        assert!(draining.look(64 * SECOND).is_none());
+        let late = list.start("late");
+        let drained = draining.look(66 * SECOND).expect("the grace is over");
+        let left: Vec<_> = drained.killed.iter().map(|proc| (proc.id.as_str(), proc.outcome)).collect();
+        assert_eq!(left, [("a", None), ("late", None)]);
+        assert!(late.is_being_killed());
     }
 
     #[test]

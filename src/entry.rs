@@ -43,6 +43,7 @@ use crate::kill::Kill;
 use crate::killed::Killed;
 use crate::limits::{self, Truncations};
 use crate::peer::Peer;
+use crate::probe::{self, Probe};
 use crate::proc::Outcome;
 use crate::progress::Meter;
 use crate::request;
@@ -249,11 +250,10 @@ impl Entry {
     /// A child of a task that has left its list, or never was in one. It is in none either.
     pub(crate) fn unlisted(parent: &Entry) -> Self {
         let life = match parent.lock().life.kill() {
-            Some(kill) => Life::Ended { outcome: Outcome::Killed, kill: Some(Arc::clone(kill)), at: Instant::now() },
-            None => Life::Nobody,
+            Some(kill) => Life::Killing { kill: Arc::clone(kill), seen: false, unseen: 0, passed: 0 },
+            None => Life::Running,
         };
-        let is_nobody = matches!(life, Life::Nobody);
-        let signals = AtomicU8::new(if is_nobody { NOBODY } else { KILL });
+        let signals = AtomicU8::new(if matches!(life, Life::Running) { 0 } else { KILL });
         let name = Name::Id(Id { hash: 0, id: "" });
         Entry { signals, ..Entry::with_life(name, Instant::now(), false, life, Home::Gone) }
     }
@@ -422,8 +422,7 @@ impl Entry {
     pub(crate) fn set_progress(&self, done: u64, total: u64) {
         if let Some(mut state) = self.live() {
             self.clear_abandoned(&mut state);
-            let step = state.history.step();
-            state.progress.set(done, total, step);
+            state.progress.set(done, total);
         }
     }
 
@@ -523,6 +522,27 @@ impl Entry {
         }
     }
 
+    /// Lets `probe` see the next poll of each `run` of the task, and wakes them. Returns how many futures wait for something
+    /// of it. `None` if it has ended.
+    #[cfg_attr(not(feature = "stack"), allow(dead_code))]
+    pub(crate) fn ask(&self, probe: Arc<dyn Probe>) -> Option<usize> {
+        let mut state = self.live()?;
+        let before = state.rare().probe.replace(probe);
+        let woken = state.waiters.take();
+        drop(state);
+        drop(before);
+        probe::ask();
+        let waiting = woken.len();
+        // They wait again when they are polled.
+        woken.wake();
+        Some(waiting)
+    }
+
+    #[cold]
+    pub(crate) fn probe(&self) -> Option<Arc<dyn Probe>> {
+        self.lock().rare.as_ref().and_then(|rare| rare.probe.clone())
+    }
+
     /// Replaces the deadline. Returns whether the task may be killed; if not, it has none.
     pub(crate) fn set_deadline(&self, key: Option<timer::Key>) -> bool {
         let Some(mut state) = self.live() else {
@@ -553,8 +573,8 @@ impl Entry {
     }
 
     /// Requests that the task stop, and wakes it if it waits for that. `by` is `None` if the program
-    /// itself asks. Only [`Shared::request`](crate::list::Shared::request) calls it.
-    pub(crate) fn kill(&self, message: String, by: Option<Arc<Peer>>) -> KillReply {
+    /// itself asks; `is_below`: with a task that it is below. Only [`Shared::request`](crate::list::Shared::request) calls it.
+    pub(crate) fn kill(&self, message: String, by: Option<Arc<Peer>>, is_below: bool) -> KillReply {
         let is_over = message.len() > limits::MESSAGE;
         let message = limits::cut(message.into(), limits::MESSAGE).into_owned();
         let id = self.id().to_string();
@@ -566,7 +586,7 @@ impl Entry {
             Life::Running => {}
         }
         let status = state.history.current().clone();
-        let kill = Arc::new(Kill::new(id, message, by, self.started, status));
+        let kill = Arc::new(Kill::new(id, message, by, self.started, status, is_below));
         state.life = Life::Killing { kill: Arc::clone(&kill), seen: false, unseen: 0, passed: 0 };
         self.signals.fetch_or(KILL, Ordering::Release);
         if is_over {

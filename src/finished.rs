@@ -21,7 +21,7 @@ use crate::kinds::{Kinds, Learned, Sum};
 use crate::limits::Truncations;
 use crate::proc::Outcome;
 use crate::rates::{Recent, Window};
-use apart::{Apart, PART, Reason};
+use apart::{Apart, PART, RINGS, Reason};
 
 /// How many of the last are kept unless told otherwise.
 const KEPT: usize = 256;
@@ -120,7 +120,7 @@ impl Finished {
         shelf: usize,
         entry: Arc<Entry>,
         end: &End,
-        kind: Option<CompactString>,
+        kind: Option<(CompactString, bool)>,
     ) -> Option<Arc<Entry>> {
         let keep = self.keep.load(Ordering::Relaxed);
         let reason = end.extra.as_deref().filter(|_| keep > 0).and_then(|extra| Reason::of(end, extra));
@@ -149,7 +149,7 @@ impl Finished {
     }
 
     fn reported_at_most(&self) -> usize {
-        let limit = self.limit.load(Ordering::Relaxed) - 3 * self.apart_at_most();
+        let limit = self.limit.load(Ordering::Relaxed) - RINGS * self.apart_at_most();
         limit - limit / 64
     }
 
@@ -318,7 +318,7 @@ impl Shelf {
 impl Held {
     /// Counts an end.
     #[inline]
-    fn count(&mut self, epoch: Instant, started: Instant, end: &End, kind: Option<CompactString>) {
+    fn count(&mut self, epoch: Instant, started: Instant, end: &End, kind: Option<(CompactString, bool)>) {
         match end.outcome {
             Outcome::Ended => self.counts.ended += 1,
             Outcome::Killed => self.counts.killed += 1,

@@ -165,20 +165,6 @@ impl History {
         self.steps[self.newest()].1
     }
 
-    /// The number of the current status, counted from 0.
-    #[inline]
-    pub(crate) fn step(&self) -> u32 {
-        let kept = self.steps.len() - 1;
-        u32::try_from(self.folded()).unwrap_or(u32::MAX).saturating_add(kept as u32)
-    }
-
-    /// How long ago the status with that number was entered; if it is not kept any more, the start.
-    pub(crate) fn since_step(&self, step: u32, started: Instant, now: Moment) -> Duration {
-        let at = u64::from(step).checked_sub(self.folded()).and_then(|at| usize::try_from(at).ok());
-        let entered = at.and_then(|at| self.in_order().nth(at)).and_then(|(_, entered)| *entered);
-        since(entered, started, now)
-    }
-
     /// How many statuses came before those that are kept.
     pub(crate) fn folded(&self) -> u64 {
         self.folded.as_ref().map_or(0, |folded| folded.steps)
@@ -271,18 +257,6 @@ mod tests {
             assert_eq!((history.profile(started, now), history.in_status(started, now)), before);
             assert_eq!((history.steps(started, now).len(), forgotten.spilled() > 0), (1, true));
         }
-    }
-
-    #[test]
-    fn a_status_is_found_by_its_number_as_long_as_it_is_kept() {
-        let (mut history, started) = history((1..=31).map(|n| format!("s{n}")));
-        assert_eq!(history.step(), 31);
-        let (first, last) = (history.since_step(1, started, Moment::now()), history.in_status(started, Moment::now()));
-        assert!(first > last);
-        (32..=64).for_each(|n| _ = history.enter(format!("s{n}").into(), started));
-        let now = Moment::now();
-        assert_eq!((history.step(), history.since_step(64, started, now)), (64, history.in_status(started, now)));
-        assert_eq!(history.since_step(5, started, now), now.since(started), "since the start");
     }
 
     #[test]

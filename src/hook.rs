@@ -1,12 +1,12 @@
 //! Hook: a call that is made once, when a task is being killed, unless it was taken back before.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
 use crate::kill::Kill;
 use crate::proc::Killing;
+use crate::unwinding::contain;
 use crate::workers;
 
 /// What the program wants to have called.
@@ -57,30 +57,43 @@ impl Hook {
         drop(stage);
         let killing =
             Killing { message: kill.message.clone(), by: kill.by.as_deref().cloned(), since: kill.at.elapsed() };
-        _ = catch_unwind(AssertUnwindSafe(|| call(&killing)));
+        contain(|| call(&killing));
         *self.stage() = Stage::Over;
         self.is_over.notify_all();
+    }
+
+    /// Until the call has been made.
+    fn wait(&self) {
+        let is_not_over = |stage: &mut Stage| !matches!(stage, Stage::Over);
+        drop(self.is_over.wait_while(self.stage(), is_not_over));
     }
 
     /// Takes the call back, if the kill has not come. One that is due or being made is waited for, but by itself.
     pub(crate) fn take_back(&self) {
         let mut stage = self.stage();
         match &*stage {
-            // All of our threads may be waiting here.
-            Stage::Due(..) if workers::is_one() => {
+            // All of our threads may be busy, for ever: a thread of its own makes it. Not this one, which may be a runtime's.
+            Stage::Due(..) => {
                 drop(stage);
-                self.run();
+                let is_made = thread::scope(|scope| {
+                    let thread = thread::Builder::new().name("pm-on-kill".to_string());
+                    thread.spawn_scoped(scope, || self.run()).map(|thread| _ = thread.join()).is_ok()
+                });
+                if !is_made {
+                    self.run();
+                }
+                self.wait();
             }
             Stage::Waiting(_) => {
                 let call = std::mem::replace(&mut *stage, Stage::Over);
                 drop(stage);
                 // What it has captured is the program's.
-                _ = catch_unwind(AssertUnwindSafe(|| drop(call)));
+                contain(|| drop(call));
             }
             Stage::Running(by) if *by == thread::current().id() => {}
-            Stage::Due(..) | Stage::Running(_) => {
-                let is_not_over = |stage: &mut Stage| !matches!(stage, Stage::Over);
-                drop(self.is_over.wait_while(stage, is_not_over));
+            Stage::Running(_) => {
+                drop(stage);
+                self.wait();
             }
             Stage::Over => {}
         }

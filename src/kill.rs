@@ -1,6 +1,7 @@
 //! Kill: one kill, from the request to the outcome.
 
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant, SystemTime};
@@ -23,6 +24,10 @@ pub(crate) struct Kill {
     pub(crate) status: Cow<'static, str>,
     /// What the table printed of the task, without secrets: set at once.
     columns: OnceLock<Vec<(String, String)>>,
+    /// It came with the kill of a task that this one is below.
+    pub(crate) is_below: bool,
+    /// How many tasks below it the kill has reached.
+    below: AtomicUsize,
     /// Whether its request has been sent to the log: its end comes after that.
     #[cfg_attr(not(feature = "tracing"), allow(dead_code))]
     pub(crate) is_logged: Mutex<bool>,
@@ -57,6 +62,7 @@ impl Kill {
         by: Option<Arc<Peer>>,
         started: Instant,
         status: Cow<'static, str>,
+        is_below: bool,
     ) -> Self {
         let at = Instant::now();
         Kill {
@@ -68,10 +74,20 @@ impl Kill {
             age: at.saturating_duration_since(started),
             status,
             columns: OnceLock::new(),
+            is_below,
+            below: AtomicUsize::new(0),
             is_logged: Mutex::default(),
             ending: OnceLock::new(),
             waiters: Mutex::default(),
         }
+    }
+
+    pub(crate) fn set_below(&self, tasks: usize) {
+        self.below.store(tasks, Ordering::Relaxed);
+    }
+
+    pub(crate) fn below(&self) -> usize {
+        self.below.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_columns(&self, columns: Vec<(String, String)>) {

@@ -51,11 +51,12 @@ impl ProcList {
     }
 }
 
-/// What kind of work a task is, by the text in the column.
+/// What kind of work a task is, by the text in the column; and whether that is a secret.
 #[inline]
-pub(crate) fn name(row: &EntryRef<'_>, column: &str) -> Option<CompactString> {
-    let text = row.columns.get(column)?.text();
-    Some(text[..text.floor_char_boundary(NAME)].into())
+pub(crate) fn name(row: &EntryRef<'_>, column: &str) -> Option<(CompactString, bool)> {
+    let value = row.columns.get(column)?;
+    let text = value.text();
+    Some((text[..text.floor_char_boundary(NAME)].into(), !value.is_known(Clearance::Public)))
 }
 
 /// What some of the threads ended, by kind.
@@ -63,6 +64,8 @@ pub(crate) fn name(row: &EntryRef<'_>, column: &str) -> Option<CompactString> {
 pub(crate) struct Learned {
     kinds: HashMap<CompactString, Box<Kind>, RandomState>,
     others: Option<Box<Kind>>,
+    /// Some name was a secret.
+    has_secrets: bool,
 }
 
 /// 512 bytes.
@@ -84,7 +87,8 @@ struct Kind {
 const _: () = assert!(size_of::<Kind>() <= 512);
 
 impl Learned {
-    pub(crate) fn record(&mut self, name: &CompactString, epoch: Instant, end: &End) {
+    pub(crate) fn record(&mut self, (name, is_secret): &(CompactString, bool), epoch: Instant, end: &End) {
+        self.has_secrets |= is_secret;
         let is_full = self.kinds.len() == KINDS;
         let kind = match self.kinds.get_mut(name) {
             Some(kind) => kind,
@@ -125,8 +129,9 @@ impl Kind {
     }
 
     fn turn_to(&mut self, slot: u32) {
-        if slot != self.slot {
-            self.before = if slot == self.slot.wrapping_add(1) { self.now } else { 0 };
+        // One that ended in the slot before may come late.
+        if slot > self.slot {
+            self.before = if slot == self.slot + 1 { self.now } else { 0 };
             (self.slot, self.now) = (slot, 0);
         }
     }
@@ -149,6 +154,7 @@ pub(crate) struct Kinds {
     known: HashMap<CompactString, Known, RandomState>,
     /// What has no sketch of its own.
     pub(crate) others: Option<Known>,
+    pub(crate) has_secrets: bool,
     pub(crate) made: Instant,
 }
 
@@ -171,14 +177,16 @@ pub(crate) struct Sum {
     now: Instant,
     kinds: HashMap<CompactString, Kind, RandomState>,
     others: Option<Kind>,
+    has_secrets: bool,
 }
 
 impl Sum {
     pub(crate) fn new(epoch: Instant, now: Instant) -> Self {
-        Sum { epoch, now, kinds: HashMap::default(), others: None }
+        Sum { epoch, now, kinds: HashMap::default(), others: None, has_secrets: false }
     }
 
     pub(crate) fn add(&mut self, learned: &Learned) {
+        self.has_secrets |= learned.has_secrets;
         let (slot, _) = slot(self.epoch, self.now);
         for (name, kind) in &learned.kinds {
             let is_full = self.kinds.len() == KINDS && !self.kinds.contains_key(name);
@@ -210,6 +218,7 @@ impl Sum {
             column: column.to_string(),
             known: self.kinds.iter().map(|(name, kind)| (name.clone(), known(kind))).collect(),
             others: self.others.as_ref().map(known),
+            has_secrets: self.has_secrets,
             made: self.now,
         }
     }
@@ -236,8 +245,13 @@ impl Kinds {
 }
 
 impl Known {
+    /// Whether enough of it have ended.
+    pub(crate) fn is_judged(&self) -> bool {
+        self.counted >= KNOWN
+    }
+
     fn is_odd(&self, age: Duration) -> bool {
-        self.counted >= KNOWN && age > self.p99 * ODD
+        self.is_judged() && age > self.p99 * ODD
     }
 }
 
@@ -254,7 +268,7 @@ mod tests {
     fn kinds_are_told_apart_up_to_256_and_the_rest_is_one() {
         let (epoch, mut learned) = (Instant::now(), Learned::default());
         for n in 0..300 {
-            learned.record(&format!("/{n}").into(), epoch, &end(epoch, 1, n));
+            learned.record(&(format!("/{n}").into(), false), epoch, &end(epoch, 1, n));
         }
         let mut sum = Sum::new(epoch, epoch + Duration::from_secs(5));
         sum.add(&learned);

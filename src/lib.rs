@@ -80,6 +80,7 @@
 //! - [The kill](_documentation::kill): how it works, and what it cannot do, each with the remedy.
 //! - [What a kill reaches](_documentation::what_a_kill_reaches): a query in a database, a spawned task, a lock, a file,
 //!   and what to write for each.
+//! - `stack <id>` at the port tells where a task is parked, with the feature `stack`.
 //! - [Expressions](_documentation::expressions): the manual of `where` and `kill where`.
 //! - [Reliability](_documentation::reliability): what was done to break it.
 //! - [The design](_documentation::design): decisions, and what was rejected.
@@ -121,6 +122,7 @@ mod pace;
 mod peer;
 mod pending_kill;
 mod port_command;
+mod probe;
 mod proc;
 mod progress;
 #[cfg(any(test, fuzzing))]
@@ -139,6 +141,11 @@ mod slots;
 #[cfg(feature = "tracing-layer")]
 mod spans;
 mod spare;
+#[cfg(feature = "stack")]
+mod stack;
+#[cfg(not(feature = "stack"))]
+#[path = "no_stack.rs"]
+mod stack;
 mod stats;
 mod task;
 mod timer;

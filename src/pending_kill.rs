@@ -129,18 +129,29 @@ impl Shared {
         message: String,
         by: Option<Arc<Peer>>,
     ) -> (KillReply, Vec<(Arc<Entry>, KillReply)>) {
-        let reply = self.request_one(entry, message, by);
+        let reply = self.request_one(entry, message, by, false);
         let KillReply::Accepted(kill) = &reply else { return (reply, Vec::new()) };
-        let request = |entry: Arc<Entry>| {
-            let reply = self.request_one(&entry, kill.message.clone(), kill.by.clone());
-            (entry, reply)
-        };
-        let below = entry.below().into_iter().map(request).collect();
+        let kill = Arc::clone(kill);
+        let mut below: Vec<(Arc<Entry>, KillReply)> = Vec::new();
+        let mut next = entry.dependents();
+        let mut at = 0;
+        loop {
+            // First the kill, then what is below: what is born meanwhile is born killed.
+            for entry in next {
+                let reply = self.request_one(&entry, kill.message.clone(), kill.by.clone(), true);
+                below.push((entry, reply));
+            }
+            let Some((entry, _)) = below.get(at) else { break };
+            next = entry.dependents();
+            at += 1;
+        }
+        kill.set_below(below.len());
         (reply, below)
     }
 
-    fn request_one(&self, entry: &Entry, message: String, by: Option<Arc<Peer>>) -> KillReply {
-        let reply = entry.kill(message, by);
+    /// One task, and with another one that it `is_below`.
+    fn request_one(&self, entry: &Entry, message: String, by: Option<Arc<Peer>>, is_below: bool) -> KillReply {
+        let reply = entry.kill(message, by, is_below);
         if let KillReply::Accepted(kill) = &reply {
             kill.set_columns(self.printed(entry));
             self.audit().kill_accepted(kill);

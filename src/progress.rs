@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::clock::{CoarseTick, Moment};
+
 /// How far a task has come: what [`Handle::progress`](crate::Handle::progress) said last.
 ///
 /// ```
@@ -21,8 +23,7 @@ pub struct Progress {
     pub total: u64,
     /// How much of it was done since the task said its progress for the first time ..
     pub made: u64,
-    /// .. and how long ago it had entered the status that it was in then; its age, if there were more than 32 since.
-    /// To say a progress reads no clock, so the pace is counted from there.
+    /// .. and how long ago that was. When it goes back, it begins again.
     pub since: Duration,
 }
 
@@ -38,8 +39,11 @@ impl Progress {
         is_known.then(|| self.made as f64 / self.since.as_secs_f64())
     }
 
-    /// How long the rest takes at that rate; `None` as long as nothing tells.
+    /// How long the rest takes at that rate; `None` as long as nothing tells, and when nothing is left.
     pub fn time_to_go(&self) -> Option<Duration> {
+        if self.done >= self.total {
+            return None;
+        }
         let rest = self.total.saturating_sub(self.done) as f64;
         self.rate().and_then(|rate| Duration::try_from_secs_f64(rest / rate).ok())
     }
@@ -60,16 +64,16 @@ pub(crate) struct Meter {
     total: u64,
     /// What was done when it was said first ..
     first: u32,
-    /// .. and the number of the status of that time.
-    step: u32,
+    /// .. and when.
+    begun: CoarseTick,
 }
 
 impl Meter {
-    /// Notes a progress, in the status of that number. What goes back has begun again.
+    /// Notes a progress. What goes back has begun again.
     #[inline]
-    pub(crate) fn set(&mut self, done: u64, total: u64, step: u32) {
+    pub(crate) fn set(&mut self, done: u64, total: u64) {
         if self.total == 0 || done < self.done {
-            (self.first, self.step) = (u32::try_from(done).unwrap_or(UNKNOWN), step);
+            (self.first, self.begun) = (u32::try_from(done).unwrap_or(UNKNOWN), CoarseTick::now());
         }
         (self.done, self.total) = (done, total);
     }
@@ -90,11 +94,11 @@ impl Meter {
         self.parts().map(|(done, total)| percent(done, total))
     }
 
-    /// What a snapshot tells, if a status was entered so long ago.
-    pub(crate) fn at(self, since: impl Fn(u32) -> Duration) -> Option<Progress> {
+    /// What a snapshot tells.
+    pub(crate) fn at(self, now: Moment) -> Option<Progress> {
         let (done, total) = self.parts()?;
         let made = if self.first == UNKNOWN { 0 } else { done.saturating_sub(u64::from(self.first)) };
-        Some(Progress { done, total, made, since: since(self.step) })
+        Some(Progress { done, total, made, since: now.since_coarse(self.begun) })
     }
 }
 
@@ -118,24 +122,24 @@ mod tests {
         assert_eq!(progress(10, 5).time_to_go(), Some(Duration::from_secs(10)));
         assert_eq!((progress(0, 5).rate(), progress(10, 0).time_to_go()), (None, None));
         let over = Progress { done: 51, ..progress(10, 5) };
-        assert_eq!(over.time_to_go(), Some(Duration::ZERO));
+        assert_eq!(over.time_to_go(), None);
     }
 
     #[test]
     fn work_that_was_resumed_or_began_again_is_not_counted_as_done_now() {
         let mut meter = Meter::default();
-        let made = |meter: Meter| meter.at(|_| Duration::ZERO).map(|progress| progress.made);
+        let made = |meter: Meter| meter.at(Moment::now()).map(|progress| progress.made);
         assert_eq!(made(meter), None);
-        meter.set(1000, 5000, 3);
-        meter.set(1200, 5000, 4);
+        meter.set(1000, 5000);
+        meter.set(1200, 5000);
         assert_eq!(made(meter), Some(200));
-        meter.set(3, 60, 4);
-        meter.set(5, 70, 5);
+        meter.set(3, 60);
+        meter.set(5, 70);
         assert_eq!(made(meter), Some(2));
-        meter.set(0, 0, 5);
+        meter.set(0, 0);
         assert_eq!(made(meter), None);
-        meter.set(1 << 40, 1 << 41, 5);
-        meter.set((1 << 40) + 5, 1 << 41, 5);
+        meter.set(1 << 40, 1 << 41);
+        meter.set((1 << 40) + 5, 1 << 41);
         assert_eq!(made(meter), Some(0), "it is not known");
     }
 }

@@ -12,6 +12,7 @@ use pin_project_lite::pin_project;
 use crate::current;
 use crate::entry::{Awaited, Entry};
 use crate::killed::Killed;
+use crate::probe;
 use crate::task::{Handle, Task};
 use crate::unwinding::{self, Unwound, catch, catch_all};
 use crate::waiters::Key;
@@ -238,6 +239,8 @@ pub(crate) struct Work {
     location: &'static Location<'static>,
     /// How many statuses of the task had been set when it was begun.
     since: u8,
+    /// How often somebody had asked where a task is parked.
+    asked: u32,
 }
 
 /// When a poll looks for a kill.
@@ -260,7 +263,7 @@ pub(crate) enum Stopped {
 impl Work {
     #[inline]
     pub(crate) fn new(entry: &Entry, location: &'static Location<'static>) -> Self {
-        Work { waiter: None, location, since: entry.statuses() }
+        Work { waiter: None, location, since: entry.statuses(), asked: probe::asked() }
     }
 
     /// Calls `poll`, which says whether it was ready, as the work of the task, and stops what unwinds. If it was
@@ -279,7 +282,10 @@ impl Work {
         if look == Look::First {
             self.look(entry)?;
         }
-        let is_ready = catch_own(entry, || poll(cx))?;
+        let is_ready = match probe::asked() == self.asked {
+            true => catch_own(entry, || poll(cx))?,
+            false => self.poll_asked(entry, cx, poll)?,
+        };
         if is_ready {
             // A `run` inside it that was dropped gave up a part of the work only.
             entry.goes_on();
@@ -289,6 +295,23 @@ impl Work {
             self.look(entry)?;
         }
         Ok(Poll::Pending)
+    }
+
+    /// The same when somebody has asked about some task: perhaps about this one.
+    #[cold]
+    fn poll_asked(
+        &mut self,
+        entry: &Arc<Entry>,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(&mut Context<'_>) -> bool,
+    ) -> Result<bool, Stopped> {
+        self.asked = probe::asked();
+        let mut poll = Some(poll);
+        let mut poll_once = |cx: &mut Context<'_>| poll.take().is_some_and(|poll| poll(cx));
+        match entry.probe() {
+            Some(probe) => catch_own(entry, || probe.poll(cx.waker(), &mut poll_once)),
+            None => catch_own(entry, || poll_once(cx)),
+        }
     }
 
     #[inline]

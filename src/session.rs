@@ -30,8 +30,10 @@ use crate::kill::Kill;
 use crate::pending_kill::WaitOutcome;
 use crate::render::Client;
 use crate::service::{Present, Service};
+use crate::stack;
 use dialogue::{Dialogue, Job, JobId, Made};
 use line::{Line, LineDecoder};
+use question::Answer;
 
 /// How long input that is not executed is taken in after the end: closing a TCP connection over
 /// unread input would make the client lose our last words.
@@ -115,6 +117,10 @@ fn begin(job: Job, service: &Arc<Service>, client: Client) -> RunningJob {
         Job::Frame(view, wish) => {
             let frame = service.renderer.frame(client, view, wish);
             frame.map(move |frame| plain(frame.map_or(Made::Failed, Made::Frame))).boxed()
+        }
+        Job::Stack(name) => {
+            let list = service.list.clone();
+            async move { plain(Made::Answer(Answer::Lines(stack::answer(&list, &name).await))) }.boxed()
         }
         Job::Answer(question, view) => {
             let (list, clients) = (service.list.clone(), service.clients());

@@ -5,10 +5,11 @@
 //! The lock is a leaf: what is due is told when it is not held.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::unwinding::contain;
 
 /// How long the thread stays when there is nothing to wait for: programs that set deadlines set many.
 const IDLE: Duration = Duration::from_secs(10);
@@ -102,7 +103,7 @@ impl Due {
     fn tell(&self) {
         if let Some(whom) = self.whom.upgrade() {
             // Whom it wakes is the program's.
-            _ = catch_unwind(AssertUnwindSafe(|| whom.time_is_over(self.after)));
+            contain(|| whom.time_is_over(self.after));
         }
     }
 }
@@ -136,7 +137,9 @@ mod tests {
         set(40);
         set(20);
         let long = set(3_600_000);
-        super::set(Instant::now(), Arc::downgrade(&(gone as Arc<dyn Timed>)), Duration::ZERO).expect("a thread");
+        let weak = Arc::downgrade(&(Arc::clone(&gone) as Arc<dyn Timed>));
+        drop(gone);
+        super::set(Instant::now(), weak, Duration::ZERO).expect("a thread");
         forget(forgotten);
         let next = || told.recv_timeout(Duration::from_secs(20)).expect("it is told");
         let first = next();

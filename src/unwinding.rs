@@ -41,6 +41,14 @@ pub fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Killed> {
     })
 }
 
+/// Calls code of the program's that is not to harm ours: a panic of it is dropped, and one of that, too.
+pub(crate) fn contain(f: impl FnOnce()) {
+    if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(f)) {
+        let dropped = panic::catch_unwind(AssertUnwindSafe(|| drop(payload)));
+        dropped.unwrap_or_else(std::mem::forget);
+    }
+}
+
 /// What has unwound.
 pub(crate) enum Unwound {
     Kill(Killed),

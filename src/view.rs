@@ -88,7 +88,10 @@ impl View {
         self.sort = match name {
             "" => None,
             name => {
-                let field = self.field(name, list).map_err(|why| sort_like_sql(name).unwrap_or(why))?;
+                let field = self.field(name, list).map_err(|why| {
+                    let meant = sort_like_sql(name).filter(|(column, _)| self.field(column, list).is_ok());
+                    meant.map_or(why, |(_, reply)| reply)
+                })?;
                 Some(Sort { field, descending })
             }
         };
@@ -157,15 +160,17 @@ fn invalid_column(name: &str, why: impl std::fmt::Display) -> String {
     format!("invalid column '{}': {why}", escape::echo(name))
 }
 
-/// What to type in the place of `sort time desc`.
-fn sort_like_sql(text: &str) -> Option<String> {
+/// The column that `sort time desc` means, and what to type in its place.
+fn sort_like_sql(text: &str) -> Option<(&str, String)> {
     let (column, order) = text.rsplit_once([' ', '\t'])?;
     let sign = match order.to_ascii_lowercase().as_str() {
         "desc" | "descending" => "-",
         "asc" | "ascending" => "",
         _ => return None,
     };
-    Some(format!("invalid column '{}': type sort {sign}{}", escape::echo(text), escape::echo(column.trim_end())))
+    let column = column.trim_end();
+    let reply = format!("invalid column '{}': type sort {sign}{}", escape::echo(text), escape::echo(column));
+    Some((column, reply))
 }
 
 /// Leaves the first `limit` of `items`, in order.

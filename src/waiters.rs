@@ -109,6 +109,11 @@ impl Waiters {
 pub(crate) struct Woken(SmallVec<[(Key, Waker); 1]>);
 
 impl Woken {
+    #[cfg_attr(not(feature = "stack"), allow(dead_code))]
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(crate) fn wake(self) {
         self.0.into_iter().for_each(|(_, waker)| waker.wake());
     }

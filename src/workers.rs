@@ -1,11 +1,11 @@
 //! Workers: threads for what may block or panic. They are few, and end when they are idle.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
+
+use crate::unwinding::contain;
 
 /// How many there are at most. What comes when all are busy waits.
 const MOST: usize = 8;
@@ -15,13 +15,6 @@ const IDLE: Duration = Duration::from_secs(5);
 
 static WORKERS: Workers =
     Workers { state: Mutex::new(State { jobs: VecDeque::new(), threads: 0, idle: 0 }), more: Condvar::new() };
-
-thread_local!(static IS_ONE: Cell<bool> = const { Cell::new(false) });
-
-/// Whether the calling thread is one of them.
-pub(crate) fn is_one() -> bool {
-    IS_ONE.try_with(Cell::get).unwrap_or(false)
-}
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -47,7 +40,7 @@ pub(crate) fn run(job: Job) {
     let ours = if state.threads == 0 { state.jobs.pop_back() } else { None };
     drop(state);
     match ours {
-        Some(job) => _ = catch_unwind(AssertUnwindSafe(job)),
+        Some(job) => contain(job),
         None => WORKERS.more.notify_one(),
     }
 }
@@ -58,12 +51,11 @@ impl Workers {
     }
 
     fn work(&self) {
-        IS_ONE.set(true);
         let mut state = self.lock();
         loop {
             if let Some(job) = state.jobs.pop_front() {
                 drop(state);
-                _ = catch_unwind(AssertUnwindSafe(job));
+                contain(job);
                 state = self.lock();
                 continue;
             }

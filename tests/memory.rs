@@ -124,6 +124,17 @@ fn the_finished_of_all_threads_share_one_bound() {
 
 fn to_keep_none_gives_all_back() {
     let list = ProcList::new();
+    // The rates of the last minute have a fixed size for each thread, and stay.
+    let (rates, ()) = grows(|| {
+        list.keep_done(0);
+        thread::scope(|scope| {
+            for _ in 0..32 {
+                scope.spawn(|| drop(list.start("a")));
+            }
+        });
+    });
+    assert!(rates < MIB * 3 / 4, "{rates} bytes for the rates of 32 threads");
+    list.keep_done(256);
     let before = allocated();
     end_large_ones(&list);
     assert!(allocated() > before + 4 * MIB);

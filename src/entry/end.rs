@@ -186,10 +186,10 @@ impl Entry {
         };
         state.life = Life::Ended { outcome, kill: kill.clone(), at };
         let home = state.home.take();
+        let left = state.rare.as_deref_mut().map(Rare::leave);
         let spilled = self.spilled(&state, false) + self.kept_past(&state);
         let is_noted = !matches!(state.note, Note::None);
         let truncations = state.rare.as_deref().map(|rare| rare.truncations);
-        let left = state.rare.as_deref_mut().map(Rare::leave);
         let woken = state.waiters.take();
         let (status, note) = (state.history.current().clone(), state.note.clone());
         drop(state);

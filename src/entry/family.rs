@@ -24,6 +24,10 @@ impl Entry {
 
     /// Takes in a child that has been listed. If this task is being killed, or was, the child is as soon as it looks.
     pub(crate) fn raise(&self, child: &Arc<Entry>) {
+        self.take_in(child, false);
+    }
+
+    fn take_in(&self, child: &Arc<Entry>, is_independent: bool) {
         let Some(number) = child.lock().rare.as_ref().and_then(|rare| rare.parent.as_ref()).map(|parent| parent.number)
         else {
             return;
@@ -35,7 +39,7 @@ impl Entry {
             state.rare().children.insert(number, Arc::downgrade(child));
         }
         drop(state);
-        if kill.is_some() {
+        if kill.is_some() && !is_independent && !child.is_killed() {
             child.lock().rare().inherited = kill;
             child.signals.fetch_or(INHERITED, Ordering::Release);
         }
@@ -55,17 +59,21 @@ impl Entry {
         children.iter().filter_map(Weak::upgrade).filter(|child| !child.has_ended()).collect()
     }
 
-    /// All tasks that a kill of this one reaches.
-    pub(crate) fn below(&self) -> Vec<Arc<Entry>> {
-        let dependent = |entry: &Entry| entry.children().into_iter().filter(|child| !child.is_independent());
-        let mut below: Vec<_> = dependent(self).collect();
-        let mut at = 0;
-        while at < below.len() {
-            let further: Vec<_> = dependent(&below[at]).collect();
-            below.extend(further);
-            at += 1;
-        }
-        below
+    /// The children that its kill reaches.
+    pub(crate) fn dependents(&self) -> Vec<Arc<Entry>> {
+        self.children().into_iter().filter(|child| !child.is_independent()).collect()
+    }
+
+    /// Takes in a child of one of its children, which has ended.
+    pub(super) fn adopt(self: &Arc<Self>, child: &Arc<Entry>) {
+        let parent = self.bear();
+        let mut state = child.lock();
+        let Some(known) = state.rare.as_mut().and_then(|rare| rare.parent.as_mut()) else { return };
+        let before = std::mem::replace(known, Parent { is_independent: known.is_independent, ..parent });
+        let is_independent = before.is_independent;
+        drop(state);
+        drop(before);
+        self.take_in(child, is_independent);
     }
 
     /// The kill of its parent is not its own from now on. One that it has seen stands.

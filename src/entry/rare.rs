@@ -1,6 +1,7 @@
 //! Rare: what few tasks have. In a box, so that the others do not carry it about.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Weak};
 
 use compact_str::CompactString;
@@ -9,9 +10,10 @@ use super::Entry;
 use crate::hook::Hook;
 use crate::kill::Kill;
 use crate::limits::Truncations;
+use crate::probe::Probe;
 use crate::timer;
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Rare {
     /// What was over a limit.
     pub(super) truncations: Truncations,
@@ -24,6 +26,8 @@ pub(super) struct Rare {
     pub(super) births: u64,
     /// The kill of its parent, which it was born under and has not looked at.
     pub(super) inherited: Option<Arc<Kill>>,
+    /// Who asked last where it is parked.
+    pub(super) probe: Option<Arc<dyn Probe>>,
 }
 
 /// The task below which another one stands.
@@ -42,14 +46,20 @@ pub(crate) struct Left {
     deadline: Option<timer::Key>,
     hooks: Vec<Arc<Hook>>,
     parent: Option<(Weak<Entry>, u64)>,
+    /// They go on, below the parent.
+    children: Vec<Weak<Entry>>,
+    _probe: Option<Arc<dyn Probe>>,
 }
 
 impl Rare {
     /// At the end of the task.
     pub(super) fn leave(&mut self) -> Left {
         self.inherited = None;
+        let probe = self.probe.take();
         Left {
             deadline: self.deadline.take(),
+            children: std::mem::take(&mut self.children).into_values().collect(),
+            _probe: probe,
             hooks: std::mem::take(&mut self.hooks),
             parent: self.parent.as_ref().map(|parent| (parent.entry.clone(), parent.number)),
         }
@@ -59,6 +69,12 @@ impl Rare {
     pub(super) fn memory(&self) -> usize {
         let children = self.children.len() * size_of::<(u64, Weak<Entry>)>();
         size_of::<Self>() + children + self.hooks.capacity() * size_of::<Arc<Hook>>()
+    }
+}
+
+impl fmt::Debug for Rare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rare").finish_non_exhaustive()
     }
 }
 
@@ -74,6 +90,9 @@ impl Drop for Left {
             && let Some(parent) = parent.upgrade()
         {
             parent.forget_child(number);
+            for child in self.children.drain(..).filter_map(|child| child.upgrade()) {
+                parent.adopt(&child);
+            }
         }
     }
 }

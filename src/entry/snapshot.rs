@@ -140,7 +140,7 @@ impl Entry {
             started: started.into(),
             elapsed: row.age(now),
             in_status: row.in_status(now),
-            progress: row.progress.at(|step| row.history.since_step(step, self.started, until)),
+            progress: row.progress.at(until),
             history,
             profile,
             killing,

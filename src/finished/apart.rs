@@ -22,12 +22,15 @@ pub(super) enum Reason {
     Killed,
     Panicked,
     Noted,
+    /// With a task that it is below: one kill of a large family is not to push out all others.
+    KilledBelow,
 }
 
 impl Reason {
     #[cold]
     pub(super) fn of(end: &End, extra: &Extra) -> Option<Self> {
         match end.outcome {
+            Outcome::Killed if extra.kill.as_ref().is_some_and(|(kill, _)| kill.is_below) => Some(Reason::KilledBelow),
             Outcome::Killed => Some(Reason::Killed),
             Outcome::Panicked => Some(Reason::Panicked),
             Outcome::Ended => extra.is_noted.then_some(Reason::Noted),
@@ -37,7 +40,10 @@ impl Reason {
 
 /// The lock is a leaf.
 #[derive(Default)]
-pub(super) struct Apart(Mutex<[Ring; 3]>);
+pub(super) struct Apart(Mutex<[Ring; RINGS]>);
+
+/// How many rings there are.
+pub(super) const RINGS: usize = 4;
 
 #[derive(Default)]
 struct Ring {
@@ -46,12 +52,16 @@ struct Ring {
 }
 
 impl Apart {
-    fn lock(&self) -> MutexGuard<'_, [Ring; 3]> {
+    fn lock(&self) -> MutexGuard<'_, [Ring; RINGS]> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes in a task, in a ring that may hold so many bytes.
     pub(super) fn record(&self, reason: Reason, kept: Kept, bytes: usize) {
+        // One that is too large by itself would push out all others.
+        if kept.bytes > bytes {
+            return;
+        }
         let garbage = self.lock()[reason as usize].push(kept, bytes);
         drop(garbage);
     }
@@ -96,5 +106,32 @@ impl Ring {
             garbage.push(oldest);
         }
         garbage
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::ProcList;
+
+    #[test]
+    fn a_ring_is_bounded_in_number_and_in_bytes_and_does_not_push_out_others() {
+        let (list, apart) = (ProcList::new(), Apart::default());
+        let end = |reason, id: usize, spilled, bytes| {
+            let end = End { outcome: Outcome::Killed, at: Instant::now(), ran: Duration::ZERO, spilled, extra: None };
+            apart.record(reason, Kept::new(list.insert(&id.to_string()), &end), bytes);
+        };
+        end(Reason::Panicked, 0, 0, usize::MAX);
+        (1..=300).for_each(|id| end(Reason::Killed, id, 0, usize::MAX));
+        assert_eq!(apart.len(), KEPT + 1);
+        assert!(
+            apart.all().iter().any(|entry| entry.id() == "0") && !apart.all().iter().any(|entry| entry.id() == "44")
+        );
+        (301..=310).for_each(|id| end(Reason::Killed, id, 100_000, 350_000));
+        assert_eq!(apart.len(), 3 + 1);
+        apart.trim(0);
+        assert_eq!(apart.len(), 0);
     }
 }

@@ -29,6 +29,7 @@ use crate::pace::Pace;
 use crate::pending_kill::WaitOutcome;
 use crate::proc::Proc;
 use crate::render::Lane;
+use crate::stack;
 use crate::view::{Selection, View};
 use crate::wire;
 
@@ -77,12 +78,16 @@ pub(super) async fn task(
     uri: Uri,
 ) -> Result<Response, Fault> {
     let Target { id, part } = target::parse(uri.path()).map_err(Fault::bad_request)?;
+    if part == Part::Stack {
+        let entry = http.service.list.find(&id).ok_or_else(|| no_such_process(&id))?;
+        let text = stack::of_task(entry).await.ok_or_else(|| no_such_process(&id))?;
+        return Ok((text + "\n").into_response());
+    }
     let (proc, folded) = find(&http.service.list, &id, caller.clearance())?;
     let server_time = SystemTime::now();
     match part {
-        Part::Task => Ok(reply::json(&wire::Whole::new(proc, folded, server_time))),
+        Part::Task | Part::Stack => Ok(reply::json(&wire::Whole::new(proc, folded, server_time))),
         Part::History => Ok(reply::json(&wire::History { history: wire::steps(&proc), folded, server_time })),
-        Part::Stack => Err(Fault::not_found("not found: this processlist knows no stacks")),
     }
 }
 

@@ -28,6 +28,8 @@ pub(super) enum Action {
     Ask(Question),
     /// Show a table now.
     ShowTable,
+    /// Ask a task where it is parked.
+    Stack(String),
     Limit(usize),
     Delay(Duration),
     Kill {
@@ -82,6 +84,9 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command { verb: "show", usage: "show <id>", role: SEE,
         help: "all of one task",
         action: |name| Ok(Action::Ask(Question::Show(given(name)?))) },
+    Command { verb: "stack", usage: "stack <id>", role: SEE,
+        help: "where it is parked: the awaits, with file and line",
+        action: |name| Ok(Action::Stack(given(name)?)) },
     Command { verb: "done", usage: "done [n] [where <expr>]", role: SEE,
         help: "what ended last: done where outcome=killed",
         action: |rest| Ok(Action::Ask(Question::Done(which(rest)?))) },
@@ -94,7 +99,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command { verb: "kinds", usage: "kinds", role: SEE, help: "",
         action: |rest| alone(rest, Action::Ask(Question::Kinds)) },
     Command { verb: "stats", usage: "stats", role: SEE,
-        help: "counts and memory",
+        help: "counts, rates and memory",
         action: |rest| alone(rest, Action::Ask(Question::Stats)) },
     Command { verb: "audit", usage: "audit", role: SEE,
         help: "the last kills: by whom, why, and what came of them",
@@ -121,8 +126,8 @@ pub(crate) const COMMANDS: &[Command] = &[
             let size = Size::new(number_or(rows, usual.rows)?, number_or(width, usual.width)?);
             size.map(Action::DrawInPlace).ok_or(Fault::Usage)
         } },
-    Command { verb: "width", usage: "width <n|off>", role: SEE,
-        help: "cut rows to n columns, 20 to 500, while it scrolls",
+    Command { verb: "width", usage: "width <20..500|off>", role: SEE,
+        help: "cut rows to so many columns; off: as wide as they are",
         action: |width| match width.eq_ignore_ascii_case("off") {
             true => Ok(Action::Width(None)),
             false => number(width).and_then(|n| screen::width(n).map(|n| Action::Width(Some(n))).ok_or(Fault::Usage)),
@@ -164,9 +169,10 @@ pub(super) fn find(line: &str) -> Option<(&'static Command, &str)> {
 
 /// The command that somebody means who types this by reflex, and the rest of the line.
 pub(super) fn find_meant(line: &str) -> Option<(&'static Command, &str)> {
-    let (first, rest) = word(line);
+    let (first, _) = word(line);
     let (_, verb) = REFLEXES.iter().find(|(typed, _)| typed.eq_ignore_ascii_case(first))?;
-    find(verb).map(|(command, _)| (command, rest))
+    // `ps aux`: what a shell would want behind it means nothing here.
+    find(verb)
 }
 
 /// Whether this name means something else already.
@@ -200,7 +206,7 @@ fn which(rest: &str) -> Result<Which, Fault> {
     let (verb, expr) = word(rest);
     match verb {
         "" => Ok(Which { n, filter: None }),
-        _ if verb.eq_ignore_ascii_case("where") => Ok(Which { n, filter: Some(given(expr)?) }),
+        _ if verb.eq_ignore_ascii_case("where") => Ok(Which { n, filter: Some(expr.to_string()) }),
         _ => Err(Fault::Usage),
     }
 }
@@ -276,7 +282,7 @@ mod tests {
         means("top", size(20, 80));
         means("top 40 120", size(40, 120));
         for bad in
-            "width,width 19,width x,limit,limit 0,limit -1,by,show,done 0,done where,done 5 6,slow x,top 0,top 10 10,top 10 80 7,list x,json x,auth".split(',')
+            "width,width 19,width x,limit,limit 0,limit -1,by,show,done 0,done 5 6,slow x,top 0,top 10 10,top 10 80 7,list x,json x,auth".split(',')
         {
             is_refused(bad);
         }

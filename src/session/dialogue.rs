@@ -141,6 +141,8 @@ pub(super) enum Job {
     Answer(Question, View),
     Auth(String),
     Call(Call),
+    /// The task is asked where it is parked, and waited for.
+    Stack(String),
 }
 
 /// What came of a job.
@@ -309,7 +311,13 @@ impl Dialogue {
                 self.leave(now);
             }
             Phase::Opening { until, making } if until <= now => self.phase = Phase::Streaming { next: now, making },
-            Phase::Frozen { until, .. } if until <= now && self.wants_frames() => self.stream(now),
+            Phase::Frozen { until, .. } if until <= now && self.wants_frames() => {
+                if let Some(screen) = &self.screen {
+                    // What was said about the table that stood still.
+                    self.out.draw(&screen.reply(""), now);
+                }
+                self.stream(now);
+            }
             Phase::Leaving { until } if until <= now && self.out.has_room() => {
                 // A table that was asked for is waited for, a command of the program's own is not.
                 self.pending.take_if(|pending| matches!(pending.kind, PendingKind::Call { .. }));
@@ -384,7 +392,9 @@ impl Dialogue {
         if let Some(news) = self.kills.on_ended(kill) {
             self.tell_news(&news, now);
         }
-        if matches!(self.phase, Phase::Frozen { is_for_set: true, .. }) && !self.kills.has_sets() {
+        let is_through = matches!(self.phase, Phase::Frozen { is_for_set: true, .. }) && !self.kills.has_sets();
+        // On a screen the table is all that is looked at: it is not to list the dead.
+        if is_through || self.screen.is_some() && matches!(self.phase, Phase::Streaming { .. }) {
             self.stream(now);
         }
     }
@@ -650,6 +660,7 @@ impl Dialogue {
             }
             Action::Ask(question) => self.pend(Job::Answer(question, self.view.clone()), PendingKind::Answer),
             Action::ShowTable => self.ask_for_frame(),
+            Action::Stack(name) => self.pend(Job::Stack(name), PendingKind::Answer),
             Action::Limit(rows) => {
                 self.view.limit = rows;
                 self.ask_for_frame();

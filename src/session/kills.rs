@@ -1,6 +1,7 @@
 //! Kills: the conversation that follows a `kill` line, up to the outcome. No I/O: the session waits
 //! for the [new kills](Kills::take_new) and says when one of them [has ended](Kills::on_ended).
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,9 @@ const THE_REST: &str = ": the rest of the line is its message";
 
 /// How many outcomes one client may be waiting for.
 pub(crate) const MOST: usize = 1024;
+
+/// How many of those that are not killed are named.
+const MOST_NAMED: usize = 50;
 
 /// The kills whose outcome one client waits for.
 pub(crate) struct Kills {
@@ -116,7 +120,8 @@ impl Kills {
                 } else {
                     let set = self.new_set(format!("{id}{more}"));
                     let all = std::iter::once((entry, KillReply::Accepted(Arc::clone(&kill)))).chain(below);
-                    lines.extend(all.filter_map(|(entry, reply)| self.take(set, &entry, reply, now)));
+                    let exceptions = all.filter_map(|(entry, reply)| self.take(set, &entry, reply, now)).collect();
+                    lines.append(&mut named(exceptions));
                     lines.extend(self.sums());
                 }
                 lines.join("\n")
@@ -149,26 +154,33 @@ impl Kills {
         }
         let set = self.new_set(token.to_string());
         let (mut accepted, mut further, mut exceptions) = (0, 0, Vec::new());
+        // A task may be below another one of them.
+        let mut taken: HashMap<*const Entry, bool> = HashMap::new();
         for entry in tasks {
-            // Its parent may be one of them.
-            if self.is_killed_with(set, entry) {
-                (accepted, further) = (accepted + 1, further - 1);
+            if let Some(is_accepted) = taken.get(&Arc::as_ptr(entry)) {
+                (accepted, further) = (accepted + usize::from(*is_accepted), further - 1);
                 continue;
             }
             let (reply, below) = self.list.shared.request_all(entry, message.to_string(), Some(Arc::clone(&self.by)));
             accepted += usize::from(matches!(reply, KillReply::Accepted(_)));
+            taken.insert(Arc::as_ptr(entry), true);
             exceptions.extend(self.take(set, entry, reply, now));
             for (entry, reply) in below {
-                if !self.is_killed_with(set, &entry) {
+                let is_accepted = matches!(reply, KillReply::Accepted(_));
+                if taken.insert(Arc::as_ptr(&entry), is_accepted).is_none() {
                     further += 1;
                     exceptions.extend(self.take(set, &entry, reply, now));
                 }
             }
         }
-        let further = if further > 0 { format!(", and {further} below them") } else { String::new() };
+        let further = if further > 0 {
+            format!(", and {further} below {}", if tasks.len() == 1 { "it" } else { "them" })
+        } else {
+            String::new()
+        };
         let first = format!("killing {accepted} of {}{further}{}", tasks.len(), no_unwinding());
         let mut lines = vec![first];
-        lines.append(&mut exceptions);
+        lines.append(&mut named(exceptions));
         lines.extend(self.sums());
         Ok(lines.join("\n"))
     }
@@ -213,10 +225,6 @@ impl Kills {
                 Some(format!("{} ended by itself before the kill", escape::id(entry.id())))
             }
         }
-    }
-
-    fn is_killed_with(&self, set: SetId, entry: &Arc<Entry>) -> bool {
-        self.open.iter().any(|victim| victim.sets.contains(&set) && Arc::ptr_eq(&victim.entry, entry))
     }
 
     fn awaits(&self, entry: &Arc<Entry>) -> bool {
@@ -295,6 +303,16 @@ impl Kills {
     fn sums(&mut self) -> Vec<String> {
         self.sets.extract_if(.., |set| set.waiting == 0).map(|set| set.sum()).collect()
     }
+}
+
+/// The first of what is to be told of single tasks, and how much more there is.
+fn named(mut lines: Vec<String>) -> Vec<String> {
+    let more = lines.len().saturating_sub(MOST_NAMED);
+    if more > 0 {
+        lines.truncate(MOST_NAMED);
+        lines.push(format!("... {more} more like these"));
+    }
+    lines
 }
 
 impl Set {

@@ -731,7 +731,7 @@ async fn questions_are_answered_in_order_and_by_is_a_frame() {
     for id in ["t0", "t10"] {
         assert!(client.line().await.expect("an object").starts_with(&format!(r#"{{"id":"{id}","attrs":{{"#)));
     }
-    assert!(client.line().await.expect("its end").starts_with("t19 ended 0.0s ago, after 0.0s in \"init\""));
+    assert!(client.line().await.expect("its end").starts_with("t19 ended 0.0s ago, after 0.0s, in \"init\""));
     client.reads_up_to("  init").await;
     client.frame(2).await;
 }

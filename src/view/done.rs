@@ -24,7 +24,8 @@ pub(crate) const DONE: usize = 20;
 pub(crate) struct Which {
     /// So many at most.
     pub(crate) n: usize,
-    /// Those for which this expression holds; if there is none, those that the client's view shows.
+    /// Those for which this expression holds, all of them if it is empty; if there is none, those that the client's view
+    /// shows.
     pub(crate) filter: Option<String>,
 }
 
@@ -38,7 +39,10 @@ impl Which {
         let mut view = view.clone();
         if let Some(filter) = &self.filter {
             let fields = view.fields(list).of_ended();
-            view.filter = Some(Expr::parse(filter, fields).map_err(|invalid| invalid.to_string())?);
+            view.filter = match filter.as_str() {
+                "" => None,
+                filter => Some(Expr::parse(filter, fields).map_err(|invalid| invalid.to_string())?),
+            };
         }
         Ok(view)
     }
@@ -100,7 +104,7 @@ fn render(list: &ProcList, entries: &[Arc<Entry>], view: &View) -> String {
             escape::id(&proc.id).to_string(),
             escape::echo(&proc.status).to_string() + &progress(&proc),
             seconds(proc.elapsed),
-            seconds(ago),
+            format!("{:.1}", ago.as_secs_f64()),
             proc.outcome.unwrap_or(Outcome::Ended).to_string(),
         ];
         row.extend(field::texts(&columns, &proc));
@@ -109,6 +113,8 @@ fn render(list: &ProcList, entries: &[Arc<Entry>], view: &View) -> String {
         row.push(killing.map_or_else(String::new, |kill| escape::plain(&kill.message).to_string()));
         grid.push(row);
     }
+    // What is read by a program keeps its columns.
+    let grid = if view.width.is_some() { grid.without_empty(&["note", "message"]) } else { grid };
     grid.fit(view.width).finish()
 }
 

@@ -320,13 +320,14 @@ impl<'a> Parser<'a> {
         // An id is a name, also where it is made of digits.
         let is_text = is_quoted || field.is_id();
         let number = if is_text { None } else { Number::parse(&text) };
-        let text = if field.is_id() { before.id(text, is_quoted) } else { text };
+        let is_none = *field == Field::Parent && text.is_empty();
+        let text = if field.is_id() && !is_none { before.id(text, is_quoted) } else { text };
         let search = Box::new(Finder::new(text.as_bytes()).into_owned());
         Ok(Value::Text { text, number, is_text, search })
     }
 
     /// The id that stands here as `text`, so that what is copied from the table means what the
-    /// table shows. No id is empty: two quotes are the id of two quotes.
+    /// table shows. No id is empty: two quotes are the id of two quotes; but those of a parent say that there is none.
     fn id(&self, text: String, is_quoted: bool) -> String {
         match (is_quoted, text.as_str()) {
             (true, "") => self.trimmed()[..2].to_string(),

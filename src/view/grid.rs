@@ -117,6 +117,18 @@ impl Grid {
         self.rows.push(row);
     }
 
+    /// Without those of these columns that have nothing in any row.
+    pub(crate) fn without_empty(mut self, names: &[&str]) -> Self {
+        for name in names {
+            let Some(column) = self.rows[0].iter().position(|cell| cell.text == *name) else { continue };
+            if self.rows[1..].iter().all(|row| row.get(column).is_none_or(|cell| cell.text.is_empty())) {
+                self.is_right.remove(column);
+                self.rows.iter_mut().filter(|row| row.len() > column).for_each(|row| drop(row.remove(column)));
+            }
+        }
+        self
+    }
+
     /// Cuts cells so that all columns have room in so many display columns, if there is a bound.
     /// The widest columns give way first, each keeps at least [`NARROWEST`], and neither ids nor
     /// numbers are cut.
@@ -165,7 +177,11 @@ impl Grid {
             }
             text.push('\n');
         }
-        wide.widen(align(&text))
+        let table = wide.widen(align(&text));
+        match self.width {
+            Some(room) => table.lines().map(|line| clip(line, room) + "\n").collect(),
+            None => table,
+        }
     }
 
     fn is_id(&self, column: usize) -> bool {
@@ -178,6 +194,18 @@ impl Grid {
         let is_id = self.is_id(column);
         widths.filter(|width| !is_id || *width <= WIDE).max().unwrap_or_default()
     }
+}
+
+/// A line that has no room even so is cut at its end, but not within the id.
+fn clip(line: &str, room: usize) -> String {
+    let id = line.trim_start().split(' ').next().unwrap_or_default();
+    let id_ends = line.len() - line.trim_start().len() + id.len();
+    if line.width() <= room {
+        return line.to_string();
+    }
+    let mut cell = Cell::from(line.to_string());
+    cell.cut(room.max(line[..id_ends].width() + PADDING + 1));
+    cell.text.trim_end().to_string()
 }
 
 /// The wide ids of a table, which take the place of nothing when it has been aligned.
@@ -309,11 +337,16 @@ mod tests {
             "x".repeat(20).into(),
             "y".repeat(9).into(),
         ]);
-        let text = grid.fit(Some(20)).finish();
+        assert!(grid.rows[1].iter().all(|cell| cell.width() > 8));
+        let mut narrow = Grid::new(["id", "status", "a", "b"]);
+        narrow.rows.push(grid.rows[1].clone());
+        let text = narrow.fit(Some(70)).finish();
         assert!(
-            text.lines().nth(1).is_some_and(|line| line == format!("{id}  m… (killing 1.2s)  xxxxxxx…  yyyyyyy…")),
+            text.lines().nth(1).is_some_and(|line| line == format!("{id}  m… (killing 1.2s)  xxxxxxxx…  yyyyyyy…")),
             "{text}"
         );
+        let text = grid.fit(Some(20)).finish();
+        assert!(text.lines().nth(1).is_some_and(|line| line == format!("{id}  …")), "{text}");
     }
 
     #[test]

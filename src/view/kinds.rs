@@ -36,7 +36,8 @@ pub(crate) fn render(list: &ProcList, view: &View) -> Result<String, String> {
     let mut rows: HashMap<&str, (usize, &Known)> =
         kinds.iter().map(|(name, known)| (name.as_str(), (0, known))).collect();
     let running = list.filter_map(true, |_, row| kinds::name(row, &kinds.column));
-    for name in &running {
+    let is_known = |is_secret: bool| view.clearance == Clearance::Secret || !is_secret;
+    for (name, _) in running.iter().filter(|(_, is_secret)| is_known(*is_secret)) {
         rows.entry(name).or_insert((0, &NONE)).0 += 1;
     }
     let mut rows: Vec<_> = rows.into_iter().collect();
@@ -75,7 +76,7 @@ pub(crate) fn odd(list: &ProcList, view: &View) -> Result<String, String> {
         Some((times, Arc::clone(task)))
     });
     if odd.is_empty() {
-        return Ok("nothing is odd: no task runs for more than twice as long as 99 of 100 of its kind\n".to_string());
+        return Ok(nothing_odd(&kinds, view.filter.is_some()).to_string());
     }
     odd.sort_unstable_by(|(a, x), (b, y)| b.total_cmp(a).then_with(|| x.by_age(y)));
     let total = odd.len();
@@ -104,9 +105,21 @@ pub(crate) fn odd(list: &ProcList, view: &View) -> Result<String, String> {
     Ok(text)
 }
 
+/// Why there is nothing to list.
+fn nothing_odd(kinds: &Kinds, is_filtered: bool) -> &'static str {
+    if !kinds.iter().any(|(_, known)| known.is_judged()) {
+        "no kind is known yet: it takes 100 of it that ended\n"
+    } else if is_filtered {
+        "nothing is odd among the tasks that where shows; where alone shows all\n"
+    } else {
+        "nothing is odd: nothing runs for twice as long as 99 of 100 of its kind\n"
+    }
+}
+
 /// The kinds, as far as this reader may know of them.
 fn known_to(list: &ProcList, clearance: Clearance) -> Result<Arc<Kinds>, String> {
-    let is_known = |kinds: &Arc<Kinds>| clearance == Clearance::Secret || !list.is_secret(&kinds.column);
+    let is_known =
+        |kinds: &Arc<Kinds>| clearance == Clearance::Secret || !kinds.has_secrets && !list.is_secret(&kinds.column);
     list.kinds()
         .filter(is_known)
         .ok_or_else(|| "this program does not say which column tells kinds of work apart".to_string())

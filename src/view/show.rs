@@ -10,6 +10,7 @@ use crate::entry::Depth;
 use crate::escape;
 use crate::list::ProcList;
 use crate::proc::{Killing, Outcome, Proc};
+use crate::stack;
 use crate::view::grid::Grid;
 
 /// How many children are named.
@@ -18,9 +19,10 @@ const CHILDREN: usize = 20;
 /// The task that the table shows as `name`, or showed last; `None` if there is none.
 pub(crate) fn render(list: &ProcList, name: &str, clearance: Clearance) -> Option<String> {
     let id = escape::parse_id(name)?;
-    let running = list.find(&id).map(|entry| entry.snapshot(clearance, Depth::All, Moment::now()));
-    let running = running.filter(|snapshot| snapshot.end.is_none());
-    running.map(|snapshot| running_text(&snapshot.without_secrets())).or_else(|| {
+    let running =
+        list.find(&id).map(|entry| (entry.snapshot(clearance, Depth::All, Moment::now()), stack::known(&entry)));
+    let running = running.filter(|(snapshot, _)| snapshot.end.is_none());
+    running.map(|(snapshot, parked)| running_text(&snapshot.without_secrets(), parked)).or_else(|| {
         let now = Moment::now();
         let ended = list.finished().all().into_iter().filter(|entry| entry.id() == id);
         let last = ended.max_by_key(|entry| entry.with(|row| row.end.map(|(_, at)| at)))?;
@@ -30,7 +32,7 @@ pub(crate) fn render(list: &ProcList, name: &str, clearance: Clearance) -> Optio
     })
 }
 
-fn running_text(proc: &Proc) -> String {
+fn running_text(proc: &Proc, parked: Option<(Duration, Vec<String>)>) -> String {
     let mut text = String::new();
     let id = escape::id(&proc.id);
     let status = escape::quoted(&proc.status);
@@ -40,6 +42,9 @@ fn running_text(proc: &Proc) -> String {
     line(&mut text, format_args!("in {status} for {in_status} s"));
     push_site(&mut text, proc);
     push_progress(&mut text, proc);
+    if let Some((ago, places)) = parked {
+        line(&mut text, format_args!("parked {:.1}s ago: {}", ago.as_secs_f64(), places.join("; ")));
+    }
     if let Some(killing) = &proc.killing {
         let (since, message) = (seconds(killing.since), escape::quoted(&killing.message));
         line(&mut text, format_args!("being killed for {since} s by {}: {message}", by(killing)));
@@ -60,7 +65,7 @@ fn ended_text(proc: &Proc, ago: Duration) -> String {
     let message = message.map_or(String::new(), |killing| format!(": {}", escape::plain(&killing.message)));
     let (ago, ran) = (ago.as_secs_f64(), proc.elapsed.as_secs_f64());
     let status = escape::quoted(&proc.status);
-    line(&mut text, format_args!("{id} {outcome} {ago:.1}s ago{by}, after {ran:.1}s in {status}{message}"));
+    line(&mut text, format_args!("{id} {outcome} {ago:.1}s ago{by}, after {ran:.1}s, in {status}{message}"));
     line(
         &mut text,
         format_args!(
@@ -187,9 +192,9 @@ mod tests {
         killed.check().expect_err("was killed");
         drop(killed);
         let text = |id| render(&list, id, Clearance::Public).expect("it is kept");
-        assert!(text("a").starts_with("a ended 0.0s ago, after 0.0s in \"init\"\nit ran for 0."), "{}", text("a"));
+        assert!(text("a").starts_with("a ended 0.0s ago, after 0.0s, in \"init\"\nit ran for 0."), "{}", text("a"));
         assert!(
-            text("a+2").starts_with("a+2 killed 0.0s ago by the program, after 0.0s in \"init\"\n"),
+            text("a+2").starts_with("a+2 killed 0.0s ago by the program, after 0.0s, in \"init\"\n"),
             "the last one"
         );
 
@@ -202,7 +207,7 @@ mod tests {
         drop(task);
         let text = text("b");
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines[0], "b killed 0.0s ago by the program, after 0.0s in \"step 49\": too slow");
+        assert_eq!(lines[0], "b killed 0.0s ago by the program, after 0.0s, in \"step 49\": too slow");
         assert!(lines[2].starts_with("set at src/view/show.rs:") && !text.contains("8e2b"), "{text}");
         assert!(
             lines[4].ends_with("/export") && lines[6].ends_with("  init") && lines[7].ends_with("step 0"),

@@ -21,8 +21,10 @@ pub(crate) fn render(list: &ProcList, clients: usize) -> String {
         let [started, ended, killed, panicked] =
             [rates.started, rates.ended, rates.killed, rates.panicked].map(|count| rate(rates.per_second(count)));
         row(name, format!("{started} started, {ended} ended, {killed} killed, {panicked} panicked a second"));
-        let [p50, p99, max] = [rates.p50, rates.p99, rates.max].map(seconds);
-        row("", format!("p50 {p50} s, p99 {p99} s, max {max} s"));
+        if rates.ended + rates.killed + rates.panicked > 0 {
+            let [p50, p99, max] = [rates.p50, rates.p99, rates.max].map(seconds);
+            row("", format!("p50 {p50} s, p99 {p99} s, max {max} s"));
+        }
     }
     if let Some((id, age)) = stats.oldest {
         row("oldest", format!("{}, {} s", escape::id(&id), seconds(age)));
@@ -38,7 +40,12 @@ pub(crate) fn render(list: &ProcList, clients: usize) -> String {
 }
 
 fn rate(per_second: f64) -> String {
-    if per_second < 100.0 { format!("{per_second:.1}") } else { format!("{per_second:.0}") }
+    match per_second {
+        0.0 => "0".to_string(),
+        ..0.1 => format!("{per_second:.3}"),
+        ..100.0 => format!("{per_second:.1}"),
+        _ => format!("{per_second:.0}"),
+    }
 }
 
 #[cfg(test)]

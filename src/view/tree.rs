@@ -10,6 +10,9 @@ use crate::pace::Pace;
 use crate::view::field::Field;
 use crate::view::{Selection, View, table};
 
+/// What is deeper is not set off any further: the lines of a long chain would be as long as it.
+const DEEPEST: usize = 16;
+
 /// How far a task is set off from its parent, in columns.
 const INDENT: usize = 2;
 
@@ -44,7 +47,7 @@ fn below_parents(tasks: Vec<Arc<Entry>>) -> Vec<(usize, Arc<Entry>)> {
     next.reverse();
     let mut rows = Vec::with_capacity(tasks.len());
     while let Some((depth, at)) = next.pop() {
-        rows.push((depth * INDENT, Arc::clone(&tasks[at])));
+        rows.push((depth.min(DEEPEST) * INDENT, Arc::clone(&tasks[at])));
         next.extend(children[at].iter().rev().map(|child| (depth + 1, *child)));
     }
     rows

@@ -36,7 +36,9 @@ export class Detail {
     const kill = h('form', { class: 'kill', onsubmit: (event) => this.kill(event) },
       h('label', { for: `m${n}` }, 'Kill with a message'), h('div', { class: 'line' }, this.message, this.button), this.outcome);
     this.showFacts(row.attrs, undefined);
-    this.element = openSheet(row.shownId, this.now, kill, ...commands.map((command) => callForm(server, command, this.id, this.abort.signal)),
+    const stack = callForm(server, { name: 'stack', usage: 'stack <id>', help: 'where it is parked' }, this.id, this.abort.signal,
+      async (tell, text, signal) => tell(await server.stack(this.id, signal)));
+    this.element = openSheet(row.shownId, this.now, kill, stack, ...commands.map((command) => callForm(server, command, this.id, this.abort.signal)),
       h('h3', {}, 'History'), this.strip, this.steps, this.folded, h('h3', {}, 'Columns'), this.facts);
     this.element.addEventListener('close', () => this.closed());
     if (toKill) this.message.focus();
@@ -190,7 +192,7 @@ export class Detail {
 }
 
 /** A command of the program's own, with room for what it answers; for one task if there is an id. */
-export function callForm(server, command, id, signal) {
+export function callForm(server, command, id, signal, ask = (tell, text, signal) => server.call(command.name, text, tell, signal)) {
   // What is typed after the name; after the id, if that is given already.
   const args = command.usage.replace(', or where <expression>', '').replace(id === undefined ? /^\S+/ : /^.*?<id>|^\S+ \S+|^\S+$/, '').trim();
   const wants = args !== '';
@@ -209,11 +211,11 @@ export function callForm(server, command, id, signal) {
     try {
       const shown = id === undefined ? [] : [printed(id)];
       const text = [...shown, input.value.trim()].filter((part) => part !== '').join(' ');
-      await server.call(command.name, text, (piece) => {
+      await ask((piece) => {
         if (mine.aborted) return;
         output.append(piece);
         output.scrollTop = output.scrollHeight;
-      }, mine);
+      }, text, mine);
     } catch (error) {
       if (mine.aborted) return;
       output.classList.add('bad');

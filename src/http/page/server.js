@@ -50,6 +50,13 @@ export class Server {
     return this.json(`procs/${name(id)}`, { signal });
   }
 
+  /** Where a task is parked, as text. */
+  async stack(id, signal) {
+    const response = await this.request(`procs/${name(id)}/stack`, { signal });
+    if (!response.ok) throw await fault(response);
+    return response.text();
+  }
+
   done(limit) {
     return this.json(`done?limit=${limit}`);
   }

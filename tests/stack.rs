@@ -1,0 +1,204 @@
+//! Where a task is parked, as `stack` tells it at the port.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use pm::ProcList;
+use tokio::sync::oneshot;
+
+mod port;
+use port::Client;
+
+/// All lines of the answer to `stack`.
+async fn stack(list: &ProcList, id: &str) -> Vec<String> {
+    answer(list, &format!("stack {id}")).await
+}
+
+/// All lines of the answer to a command.
+async fn answer(list: &ProcList, command: &str) -> Vec<String> {
+    let (addr, command) = (list.server().spawn(":0").unwrap(), command.to_string());
+    let ask = move || {
+        let mut client = Client::connect(addr);
+        client.types(&format!("{command}\nkill nobody\n"));
+        let mut lines = Vec::new();
+        loop {
+            match client.line() {
+                line if line == "no such process 'nobody'" => return lines,
+                line => lines.push(line),
+            }
+        }
+    };
+    let (tell, told) = oneshot::channel();
+    // The blocking threads of the runtime may be busy.
+    std::thread::spawn(move || tell.send(ask()));
+    told.await.unwrap()
+}
+
+mod orders {
+    pub const LOAD: u32 = line!() + 3;
+
+    pub async fn load(orders: tokio::sync::oneshot::Receiver<()>) {
+        _ = orders.await;
+    }
+}
+
+const QUERY: u32 = line!() + 3;
+
+async fn query() {
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+}
+
+const REPORT: u32 = line!() + 3;
+
+async fn report(orders: oneshot::Receiver<()>) {
+    tokio::join!(self::orders::load(orders), query());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_leaf_below_a_join_is_named_with_file_and_line() {
+    let list = ProcList::new();
+    let task = list.start("req1");
+    task.set_status("querying");
+    let (never, orders) = oneshot::channel();
+    let running = tokio::spawn(task.scope(report(orders)));
+    let lines = stack(&list, "req1").await;
+    let text = lines.join("\n");
+    assert!(
+        lines[0].starts_with(r#"req1 in "querying" for "#) && lines[0].ends_with(", parked at 2 places:"),
+        "{text}"
+    );
+    let at = |line: u32| format!("at tests/stack.rs:{line}");
+    let place = |leaf: &str| {
+        let begin = lines.iter().position(|line| line.trim() == leaf).unwrap_or_else(|| panic!("no {leaf} in\n{text}"));
+        lines[begin + 1..begin + 3].to_vec()
+    };
+    let receiver = place("tokio::sync::oneshot::Receiver");
+    assert!(
+        receiver[0].contains("stack::orders::load::{closure}") && receiver[0].ends_with(&at(orders::LOAD)),
+        "{text}"
+    );
+    assert!(receiver[1].contains("stack::report::{closure}") && receiver[1].ends_with(&at(REPORT)), "{text}");
+    let sleep = place("tokio::time::sleep::Sleep");
+    assert!(sleep[0].contains("stack::query::{closure}") && sleep[0].ends_with(&at(QUERY)), "{text}");
+    let shown = answer(&list, "show req1").await.join("\n");
+    assert!(
+        shown.contains("s ago: ") && shown.contains(&format!("tokio::sync::oneshot::Receiver {}", at(orders::LOAD))),
+        "{shown}"
+    );
+    assert!(!text.contains("core::") && !text.contains("pm::") && !text.contains("tokio::runtime"), "{text}");
+    drop(never);
+    running.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn equal_places_are_one_and_a_kill_reaches_it_after_the_look() {
+    let list = ProcList::new();
+    let task = list.start("req1");
+    let work = async {
+        let all: Vec<_> = (0..5).map(|_| Box::pin(query())).collect();
+        let [mut a, mut b, mut c, mut d, mut e] = <[_; 5]>::try_from(all).ok().unwrap();
+        tokio::join!(&mut a, &mut b, &mut c, &mut d, &mut e)
+    };
+    let pending = async {
+        let lines = stack(&list, "req1").await;
+        assert!(lines[0].ends_with(", parked:") && lines[1] == "  tokio::time::sleep::Sleep, 5 times", "{lines:#?}");
+        // A second look within a second is the same one.
+        assert_eq!(stack(&list, "req1").await.len(), lines.len());
+        list.request_kill("req1", "too slow").unwrap()
+    };
+    let (killed, pending) = tokio::join!(task.run(work), pending);
+    assert_eq!(killed.unwrap_err().message(), "too slow");
+    drop(task);
+    assert_eq!(pending.outcome().await.outcome, pm::Outcome::Killed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_inside_a_run_shows_what_both_wait_for_and_never_the_wait_for_a_kill() {
+    let list = ProcList::new();
+    let (outer, inner) = (list.start("outer"), list.start("inner"));
+    let running = tokio::spawn(async move { outer.run(async move { inner.run(query()).await }).await.map(drop) });
+    for id in ["outer", "inner"] {
+        let lines = stack(&list, id).await;
+        assert!(lines[0].ends_with(", parked:") && lines[1] == "  tokio::time::sleep::Sleep", "{lines:#?}");
+        assert!(!lines.join(" ").contains("pm::"), "{lines:#?}");
+    }
+    list.kill("inner", "").unwrap();
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_seen_is_said() {
+    let list = ProcList::new();
+    assert_eq!(stack(&list, "none").await, ["no such process 'none'"]);
+    let on_thread = list.start("thread");
+    on_thread.set_status("sorting");
+    let lines = stack(&list, "thread").await;
+    assert!(lines[0].contains(r#"in "sorting" for "#) && lines[0].contains("set at tests/stack.rs:"), "{lines:#?}");
+    assert!(lines[0].ends_with(": it is not parked in run: it computes, or works on a thread"), "{lines:#?}");
+
+    // Nothing keeps the waker.
+    let task = list.start("lost");
+    let lost = tokio::spawn(task.scope(std::future::pending::<()>()));
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        let lines = stack(&list, "lost").await;
+        if lines[0].contains("parked, at a place that cannot be seen") {
+            break;
+        }
+        assert!(std::time::Instant::now() < until, "{lines:#?}");
+    }
+    lost.abort();
+}
+
+#[test]
+fn a_runtime_that_does_not_poll_is_said_to_be_busy() {
+    let list = ProcList::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (task, hog) = (list.start("req1"), list.clone());
+    let asks = runtime.block_on(async {
+        let mut run = Box::pin(task.run(query()));
+        assert!(futures_util::poll!(&mut run).is_pending());
+        // Its only thread asks, and waits for the answer.
+        let asking = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        std::thread::spawn(move || asking.block_on(stack(&hog, "req1"))).join().unwrap()
+    });
+    assert!(
+        asks[0].ends_with(": the runtime has not polled it within 1 s: all its workers may be busy, or it computes"),
+        "{asks:#?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_told_over_http_as_well() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let list = ProcList::new();
+    let running = tokio::spawn(list.start("a/b").scope(query()));
+    let addr = list.server().spawn_http(":0").unwrap();
+    let ask = async |path: &str| {
+        let mut stream = tokio::net::TcpStream::connect(addr).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let answer = ask("/procs/a/b/stack").await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains("text/plain"), "{answer}");
+    assert!(answer.contains("tokio::time::sleep::Sleep\n") && answer.contains(" at tests/stack.rs:"), "{answer}");
+    assert!(ask("/procs/nobody/stack").await.starts_with("HTTP/1.1 404 "));
+    running.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_has_used_up_its_turn_is_runnable() {
+    let list = ProcList::new();
+    let work = async {
+        loop {
+            tokio::task::consume_budget().await;
+        }
+    };
+    let running = tokio::spawn(list.start("busy").scope(work));
+    let lines = stack(&list, "busy").await;
+    assert!(lines.len() > 1 && lines[1].ends_with(" (runnable, not parked: it has used up its turn)"), "{lines:#?}");
+    running.abort();
+}
