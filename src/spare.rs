@@ -80,7 +80,10 @@ mod tests {
         assert!(proc.elapsed < std::time::Duration::from_secs(60) && new.memory() == size_of::<Entry>());
         new.set_col("token", Text::new().format("public"), false);
         assert_eq!(new.proc().cols[0].1, "public");
-        assert!(matches!(new.kill(String::new(), None, false), crate::entry::KillReply::Accepted(..)), "it may be killed");
+        assert!(
+            matches!(new.kill(String::new(), None, false), crate::entry::KillReply::Accepted(..)),
+            "it may be killed"
+        );
         assert!(new.give_up(Guards::One, Cause::Done, None) && new.proc().outcome == Some(crate::Outcome::Ended));
     }
 
