@@ -13,7 +13,7 @@ impl Handle {
     /// query in a database, a child process, a blocking read.
     ///
     /// It is called on a thread of this crate and under no lock, so it may block and panic; of these threads there are at
-    /// most eight. If the task is being killed already, or was, it is called at once. It is dropped uncalled when the task
+    /// most eight, and one for each guard that is dropped while its call waits for one of them. If the task is being killed already, or was, it is called at once. It is dropped uncalled when the task
     /// ends.
     ///
     /// Dropping the guard that this returns takes the call back; if the kill has been accepted by then, it waits until the
