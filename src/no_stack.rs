@@ -1,10 +1,10 @@
 //! No stack: what `stack` answers in a program without the feature.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::entry::Entry;
 use crate::list::ProcList;
+use crate::probe::Parked;
 
 const WHY: &str = "this program is built without the feature `stack` of pm";
 
@@ -17,6 +17,14 @@ pub(crate) async fn of_task(_: Arc<Entry>) -> Option<String> {
     Some(WHY.to_string())
 }
 
-pub(crate) fn known(_: &Arc<Entry>) -> Option<(Duration, Vec<String>)> {
-    None
+pub(crate) struct Known;
+
+impl Known {
+    pub(crate) fn now() -> Self {
+        Known
+    }
+
+    pub(crate) fn of(&self, _: &Arc<Entry>) -> Option<&Parked> {
+        None
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 /// How often somebody has asked about some task. Each `run` compares it with the last one it knew: a flag of the task would be
 /// eaten by the first of several.
@@ -11,6 +12,14 @@ static ASKED: AtomicU32 = AtomicU32::new(0);
 pub(crate) trait Probe: Send + Sync {
     /// Calls `poll` once, with a context that wakes `waker`. It tells whether it was ready.
     fn poll(&self, waker: &Waker, poll: &mut dyn FnMut(&mut Context<'_>) -> bool) -> bool;
+}
+
+/// Where a task was parked when somebody looked.
+#[derive(Debug, Clone)]
+pub(crate) struct Parked {
+    pub(crate) ago: Duration,
+    /// What was parked at each place, and the line that awaits it.
+    pub(crate) places: Vec<String>,
 }
 
 #[inline]

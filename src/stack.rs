@@ -6,6 +6,7 @@
 
 mod frames;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -17,8 +18,9 @@ use crate::entry::Entry;
 use crate::escape;
 use crate::list::ProcList;
 use crate::own_thread::on_own_thread;
-use crate::probe::Probe;
+use crate::probe::{Parked, Probe};
 use frames::{Place, Places};
+use pm_probe_waker::Use;
 
 /// How long the runtime may take to poll the task.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -50,6 +52,8 @@ struct Found {
     /// How many polls there were, and how many of them were not ready.
     polls: usize,
     parked: usize,
+    /// Not parked: it has woken itself, to be polled again.
+    has_woken_itself: bool,
     stacks: Vec<Vec<usize>>,
     /// Those that had no room.
     more: usize,
@@ -67,21 +71,32 @@ impl Look {
 
 impl Probe for Look {
     fn poll(&self, waker: &Waker, poll: &mut dyn FnMut(&mut Context<'_>) -> bool) -> bool {
-        // What is further out than this is the executor.
-        let depth = pm_probe_waker::trace(&mut Vec::new(), 0);
+        let mut outside = Vec::new();
+        pm_probe_waker::trace(&mut outside, usize::MAX);
         let stacks = Mutex::new(Vec::new());
-        let on_clone = || {
-            let mut frames = Vec::with_capacity(FRAMES);
-            let all = pm_probe_waker::trace(&mut frames, FRAMES);
-            frames.truncate(all.saturating_sub(depth));
+        let has_woken_itself = AtomicBool::new(false);
+        let on_use = |how| {
+            if how == Use::Wake {
+                has_woken_itself.store(true, Ordering::Relaxed);
+                return;
+            }
+            let room = FRAMES + outside.len();
+            let mut frames = Vec::with_capacity(room);
+            if pm_probe_waker::trace(&mut frames, room) <= room {
+                // What both have in common is the executor.
+                let same = frames.iter().rev().zip(outside.iter().rev()).take_while(|(inner, outer)| inner == outer);
+                frames.truncate(frames.len() - same.count());
+            }
+            frames.truncate(FRAMES);
             stacks.lock().unwrap_or_else(PoisonError::into_inner).push(frames);
         };
-        let is_ready = pm_probe_waker::poll(waker, &on_clone, poll);
+        let is_ready = pm_probe_waker::poll(waker, &on_use, poll);
         let stacks = stacks.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut found = self.found();
         found.polls += 1;
         if !is_ready {
             found.parked += 1;
+            found.has_woken_itself |= has_woken_itself.into_inner();
             for stack in stacks {
                 if found.stacks.len() < PLACES { found.stacks.push(stack) } else { found.more += 1 }
             }
@@ -127,12 +142,27 @@ fn looks() -> MutexGuard<'static, Vec<Recent>> {
     LOOKS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What the last look at a task has found parked, and how long ago; for a minute.
-pub(crate) fn known(entry: &Arc<Entry>) -> Option<(Duration, Vec<String>)> {
-    let looks = looks();
-    let last = looks.iter().rev().find(|recent| recent.is_of(entry))?;
-    let leaves = last.look.leaves.get().filter(|leaves| !leaves.is_empty())?;
-    Some((last.look.at.elapsed(), leaves.clone()))
+/// What the last looks have found, for a minute.
+pub(crate) struct Known {
+    /// The newest first.
+    looks: Vec<(Weak<Entry>, Parked)>,
+}
+
+impl Known {
+    pub(crate) fn now() -> Self {
+        let looks = looks();
+        let young = looks.iter().rev().filter(|recent| recent.look.at.elapsed() < KNOWN);
+        let parked = young.filter_map(|recent| {
+            let places = recent.look.leaves.get().filter(|leaves| !leaves.is_empty())?.clone();
+            Some((Weak::clone(&recent.task), Parked { ago: recent.look.at.elapsed(), places }))
+        });
+        Known { looks: parked.collect() }
+    }
+
+    pub(crate) fn of(&self, entry: &Arc<Entry>) -> Option<&Parked> {
+        let of = self.looks.iter().find(|(task, _)| std::ptr::eq(task.as_ptr(), Arc::as_ptr(entry)));
+        of.map(|(_, parked)| parked)
+    }
 }
 
 /// Begins a look, or joins one that is fresh. Tells how many futures wait for something of the task. `None` if it has ended.
@@ -183,12 +213,13 @@ fn tell(entry: &Entry, look: &Look, waiting: usize) -> String {
         return format!("{begin}: it was ready when it was polled: it was not parked");
     }
     let stacks = found.stacks.clone();
-    let more = found.more;
+    let (more, has_woken_itself) = (found.more, found.has_woken_itself);
     drop(found);
     let places = Places::of(stacks);
     _ = look.leaves.set(places.all.iter().map(Place::top).collect());
     let mut lines = Vec::new();
-    match places.all.len() {
+    match places.all.len() + places.unnamed {
+        0 if has_woken_itself => lines.push(format!("{begin}: runnable, not parked: it has asked to be polled again")),
         0 => lines.push(format!(
             "{begin}: parked, at a place that cannot be seen: nothing in it has kept the waker of this poll"
         )),
@@ -196,8 +227,16 @@ fn tell(entry: &Entry, look: &Look, waiting: usize) -> String {
         n => lines.push(format!("{begin}, parked at {n} places:")),
     }
     lines.extend(places.all.iter().flat_map(Place::lines));
+    match places.unnamed {
+        0 => {}
+        1 => lines.push("  at a place that has no name".to_string()),
+        n => lines.push(format!("  at {n} places that have no name")),
+    }
     if more > 0 {
         lines.push(format!("  .. and {more} more"));
+    }
+    if has_woken_itself && lines.len() > 1 {
+        lines.push("  and it has asked to be polled again: it is runnable, not parked".to_string());
     }
     lines.extend(places.remark().map(str::to_string));
     lines.join("\n")

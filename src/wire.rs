@@ -48,6 +48,17 @@ pub(crate) struct Row {
     pub(crate) note: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) parent: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) parked: Option<Places>,
+}
+
+/// Where a task was parked when somebody looked last.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "client", derive(serde::Deserialize))]
+pub(crate) struct Places {
+    #[serde(with = "time")]
+    pub(crate) ts: SystemTime,
+    pub(crate) places: Vec<String>,
 }
 
 /// How far a task has come.

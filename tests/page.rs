@@ -324,6 +324,22 @@ async fn commands_of_the_program_are_offered_and_answer() {
 
 #[tokio::test]
 #[ignore = "needs chromium and chromedriver"]
+#[cfg(feature = "stack")]
+async fn a_click_shows_where_a_task_is_parked() {
+    let list = shop();
+    let (never, parked) = tokio::sync::oneshot::channel::<()>();
+    let working = tokio::spawn(list.start("a/b").scope(async { parked.await.is_ok() }));
+    let browser = Browser::open(list.spawn_http(":0").expect("a free port")).await;
+    browser.click(".rows .row").await;
+    browser.click_text("dialog .call button", "stack").await;
+    browser.shows("dialog .output", "tokio::sync::oneshot::Receiver").await;
+    browser.shows("dialog .output", "at tests/page.rs:").await;
+    drop(never);
+    assert_eq!(working.await.expect("no panic"), Ok(false));
+}
+
+#[tokio::test]
+#[ignore = "needs chromium and chromedriver"]
 async fn a_page_of_another_origin_gets_nothing() {
     let list = shop();
     let task = list.start("victim").col("uri", "/secret");

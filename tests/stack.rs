@@ -85,6 +85,8 @@ async fn every_leaf_below_a_join_is_named_with_file_and_line() {
         shown.contains("s ago: ") && shown.contains(&format!("tokio::sync::oneshot::Receiver {}", at(orders::LOAD))),
         "{shown}"
     );
+    let json = answer(&list, "json").await.join("\n");
+    assert!(json.contains(&format!(r#""tokio::sync::oneshot::Receiver {}""#, at(orders::LOAD))), "{json}");
     assert!(!text.contains("core::") && !text.contains("pm::") && !text.contains("tokio::runtime"), "{text}");
     drop(never);
     running.abort();
@@ -136,6 +138,18 @@ async fn what_cannot_be_seen_is_said() {
     assert!(lines[0].contains(r#"in "sorting" for "#) && lines[0].contains("set at tests/stack.rs:"), "{lines:#?}");
     assert!(lines[0].ends_with(": it is not parked in run: it computes, or works on a thread"), "{lines:#?}");
 
+    // What is spawned, and what has wakers of its own.
+    let spawns = async {
+        let children = futures_util::future::join_all((0..40).map(|_| query()));
+        tokio::join!(tokio::spawn(query()), children)
+    };
+    let spawning = tokio::spawn(list.start("spawns").scope(spawns));
+    let lines = stack(&list, "spawns").await;
+    let leaf = |name: &str, remark: &str| lines.iter().any(|line| line.contains(name) && line.ends_with(remark));
+    assert!(leaf("JoinHandle", "(of what was spawned: where that is parked cannot be seen from here)"), "{lines:#?}");
+    assert!(leaf("futures_unordered", "(where the futures in it are parked cannot be seen)"), "{lines:#?}");
+    spawning.abort();
+
     // Nothing keeps the waker.
     let task = list.start("lost");
     let lost = tokio::spawn(task.scope(std::future::pending::<()>()));
@@ -185,6 +199,11 @@ async fn it_is_told_over_http_as_well() {
     let answer = ask("/procs/a/b/stack").await;
     assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains("text/plain"), "{answer}");
     assert!(answer.contains("tokio::time::sleep::Sleep\n") && answer.contains(" at tests/stack.rs:"), "{answer}");
+    for path in ["/procs/", "/procs/a/b"] {
+        let answer = ask(path).await;
+        assert!(answer.contains(r#""parked":{"ts":""#), "{answer}");
+        assert!(answer.contains(r#""places":["tokio::time::sleep::Sleep at tests/stack.rs:"#), "{answer}");
+    }
     assert!(ask("/procs/nobody/stack").await.starts_with("HTTP/1.1 404 "));
     running.abort();
 }
@@ -199,6 +218,19 @@ async fn a_task_that_has_used_up_its_turn_is_runnable() {
     };
     let running = tokio::spawn(list.start("busy").scope(work));
     let lines = stack(&list, "busy").await;
-    assert!(lines.len() > 1 && lines[1].ends_with(" (runnable, not parked: it has used up its turn)"), "{lines:#?}");
+    assert!(
+        lines.len() > 1 && lines[1].ends_with(" (runnable, not parked: it has let others have a turn)"),
+        "{lines:#?}"
+    );
+    running.abort();
+
+    // The same without tokio.
+    let wakes_itself = std::future::poll_fn(|cx| {
+        cx.waker().wake_by_ref();
+        std::task::Poll::<()>::Pending
+    });
+    let running = tokio::spawn(list.start("wakes").scope(wakes_itself));
+    let lines = stack(&list, "wakes").await;
+    assert!(lines[0].ends_with(": runnable, not parked: it has asked to be polled again"), "{lines:#?}");
     running.abort();
 }

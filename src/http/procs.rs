@@ -27,9 +27,10 @@ use crate::killed::KillError;
 use crate::list::ProcList;
 use crate::pace::Pace;
 use crate::pending_kill::WaitOutcome;
+use crate::probe::Parked;
 use crate::proc::Proc;
 use crate::render::Lane;
-use crate::stack;
+use crate::stack::{self, Known};
 use crate::view::{Selection, View};
 use crate::wire;
 
@@ -59,13 +60,14 @@ pub(super) async fn list(
 
 async fn rows(list: &ProcList, view: &View) -> Vec<u8> {
     let (now, mut pace) = (Moment::now(), Pace::in_pieces());
+    let known = Known::now();
     let Selection { tasks, .. } = view.select(list, now);
     let mut json = wire::JsonList::begin("procs", 256 * tasks.len());
     for task in tasks {
         pace.breathe().await;
         let proc = task.snapshot(view.clearance, Depth::Row, now).without_secrets();
         if proc.outcome.is_none() {
-            json.push(&wire::Row::in_list(proc));
+            json.push(&wire::Row::in_list(proc).with_parked(known.of(&task)));
         }
     }
     json.end(SystemTime::now())
@@ -83,20 +85,23 @@ pub(super) async fn task(
         let text = stack::of_task(entry).await.ok_or_else(|| no_such_process(&id))?;
         return Ok((text + "\n").into_response());
     }
-    let (proc, folded) = find(&http.service.list, &id, caller.clearance())?;
+    let (proc, parked, folded) = find(&http.service.list, &id, caller.clearance())?;
     let server_time = SystemTime::now();
     match part {
-        Part::Task | Part::Stack => Ok(reply::json(&wire::Whole::new(proc, folded, server_time))),
+        Part::Task | Part::Stack => Ok(reply::json(&wire::Whole::new(proc, parked.as_ref(), folded, server_time))),
         Part::History => Ok(reply::json(&wire::History { history: wire::steps(&proc), folded, server_time })),
     }
 }
 
-/// The running task of that name, and how many statuses came before those of its history.
-fn find(list: &ProcList, id: &str, clearance: Clearance) -> Result<(Proc, u64), Fault> {
-    let snapshot = list.find(id).map(|entry| entry.snapshot(clearance, Depth::All, Moment::now()));
-    let snapshot = snapshot.filter(|snapshot| snapshot.end.is_none()).ok_or_else(|| no_such_process(id))?;
+/// The running task of that name, where it was parked, and how many statuses came before those of its history.
+fn find(list: &ProcList, id: &str, clearance: Clearance) -> Result<(Proc, Option<Parked>, u64), Fault> {
+    let entry = list.find(id).ok_or_else(|| no_such_process(id))?;
+    let snapshot = entry.snapshot(clearance, Depth::All, Moment::now());
+    if snapshot.end.is_some() {
+        return Err(no_such_process(id));
+    }
     let folded = snapshot.folded;
-    Ok((snapshot.without_secrets(), folded))
+    Ok((snapshot.without_secrets(), Known::now().of(&entry).cloned(), folded))
 }
 
 /// `DELETE /procs/<id>?wait=5s&started=2026-11-26T10:12:39.204911604Z`. The second one is the `procTime` of the task that is

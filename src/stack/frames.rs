@@ -20,6 +20,8 @@ const SHOWN: usize = 16;
 /// Where a task is parked.
 pub(super) struct Places {
     pub(super) all: Vec<Place>,
+    /// So many have no name that says anything.
+    pub(super) unnamed: usize,
     /// There are names, and files.
     has_names: bool,
     has_files: bool,
@@ -30,7 +32,7 @@ pub(super) struct Places {
 pub(super) struct Place {
     /// What is parked.
     leaf: String,
-    is_runnable: bool,
+    remark: &'static str,
     /// What waits for it, innermost first.
     frames: Vec<Frame>,
     times: usize,
@@ -48,6 +50,11 @@ struct Frame {
     krate: String,
 }
 
+/// What is said of a leaf.
+const RUNNABLE: &str = " (runnable, not parked: it has let others have a turn)";
+const UNSEEN: &str = " (where the futures in it are parked cannot be seen)";
+const ELSEWHERE: &str = " (of what was spawned: where that is parked cannot be seen from here)";
+
 /// Whose code a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Origin {
@@ -60,17 +67,23 @@ enum Origin {
 impl Places {
     /// Looks up what these stacks are, each innermost first. Equal ones are one place.
     pub(super) fn of(stacks: Vec<Vec<usize>>) -> Self {
-        let mut places = Places { all: Vec::new(), has_names: false, has_files: false };
-        let Some(names) = Names::load() else { return places };
+        let mut places = Places { all: Vec::new(), unnamed: 0, has_names: false, has_files: false };
+        let names = Names::load();
         let mut known: HashMap<usize, Vec<Frame>> = HashMap::new();
         for stack in stacks {
             let mut frames: Vec<Frame> = Vec::new();
             for ip in stack {
-                frames.extend_from_slice(known.entry(ip).or_insert_with(|| names.frames(ip)));
+                let of_ip = || names.as_ref().map_or_else(Vec::new, |names| names.frames(ip));
+                frames.extend_from_slice(known.entry(ip).or_insert_with(of_ip));
             }
+            let has_files = frames.iter().any(|frame| !frame.file.is_empty());
             places.has_names |= !frames.is_empty();
-            places.has_files |= frames.iter().any(|frame| !frame.file.is_empty());
-            let Some(place) = Place::of(frames) else { continue };
+            places.has_files |= has_files;
+            let Some(place) = Place::of(frames) else {
+                // With files it is known that this crate itself waits there, for a kill.
+                places.unnamed += usize::from(!has_files);
+                continue;
+            };
             match places.all.iter_mut().find(|known| known.leaf == place.leaf && known.frames == place.frames) {
                 Some(known) => known.times += 1,
                 None => places.all.push(place),
@@ -82,6 +95,7 @@ impl Places {
     /// How to have more.
     pub(super) fn remark(&self) -> Option<&'static str> {
         match (self.has_names, self.has_files) {
+            _ if self.all.is_empty() && self.unnamed == 0 => None,
             (false, _) => Some("the names cannot be read: the program is stripped, or is no Linux program"),
             (true, false) => Some("for files and lines, build with debug = \"line-tables-only\" in its profile"),
             (true, true) => None,
@@ -90,26 +104,27 @@ impl Places {
 }
 
 impl Place {
-    /// `None` if this crate itself waits there, for a kill.
+    /// `None` if no frame is further in than this crate.
     fn of(mut frames: Vec<Frame>) -> Option<Self> {
         // What is further in is how the clone was seen.
         if let Some(clone) = frames.iter().rposition(Frame::is_the_clone) {
             frames.drain(..=clone);
         }
-        let is_of_budget = |frame: &&Frame| frame.function.contains("::coop::") || frame.file.contains("/task/coop/");
-        let inner = frames.iter().take_while(|frame| frame.origin != Origin::Program);
-        let is_runnable = inner.filter(is_of_budget).count() > 0;
         let mut frames = frames.into_iter().filter(|frame| frame.origin != Origin::Std).peekable();
-        let mut leaf = frames.next().filter(|leaf| leaf.origin != Origin::Ours)?;
-        while leaf.origin == Origin::Dependency && frames.peek().is_some_and(|frame| frame.krate == leaf.krate) {
+        let mut leaf = frames.find(|frame| !frame.is_cell()).filter(|leaf| leaf.origin != Origin::Ours)?;
+        let mut remark = leaf.remark();
+        while leaf.origin == Origin::Dependency
+            && frames.peek().is_some_and(|frame| frame.krate == leaf.krate && !frame.is_combinator())
+        {
             leaf = frames.next()?;
+            remark = if remark.is_empty() { leaf.remark() } else { remark };
         }
         let outer = frames.filter(|frame| frame.origin != Origin::Ours && !frame.is_glue());
         let (leaf, frames) = match leaf.origin {
             Origin::Dependency => (leaf.type_name(), outer.collect()),
-            _ => (leaf.function.clone(), std::iter::once(leaf).chain(outer).collect()),
+            _ => (leaf.name(), std::iter::once(leaf).chain(outer).collect()),
         };
-        Some(Place { leaf, is_runnable, frames, times: 1 })
+        Some(Place { leaf, remark, frames, times: 1 })
     }
 
     /// What is parked, and the line that awaits it.
@@ -121,11 +136,13 @@ impl Place {
 
     pub(super) fn lines(&self) -> Vec<String> {
         let times = if self.times > 1 { format!(", {} times", self.times) } else { String::new() };
-        let runnable = if self.is_runnable { " (runnable, not parked: it has used up its turn)" } else { "" };
-        let mut lines = vec![format!("  {}{times}{runnable}", escape::plain(&self.leaf))];
-        lines.extend(self.frames.iter().take(SHOWN).map(Frame::line));
-        if self.frames.len() > SHOWN {
-            lines.push(format!("    .. {} more", self.frames.len() - SHOWN));
+        let mut lines = vec![format!("  {}{times}{}", escape::plain(&self.leaf), self.remark)];
+        // Further out is what has called the program: a framework.
+        let own = self.frames.iter().rposition(|frame| frame.origin == Origin::Program).map_or(SHOWN, |last| last + 1);
+        let shown = own.min(SHOWN).min(self.frames.len());
+        lines.extend(self.frames[..shown].iter().map(Frame::line));
+        if self.frames.len() > shown {
+            lines.push(format!("    .. {} more", self.frames.len() - shown));
         }
         lines
     }
@@ -133,15 +150,23 @@ impl Place {
 
 impl Frame {
     fn line(&self) -> String {
-        let function = match self.function.starts_with('<') {
-            true => self.type_name(),
-            false => without_generics(&self.function),
-        };
-        let function = escape::plain(&function);
+        let name = self.name();
+        let function = escape::plain(&name);
         match self.file.as_str() {
             "" => format!("    {function}"),
             file => format!("    {function} at {}:{}", escape::plain(file), self.line),
         }
+    }
+
+    fn name(&self) -> String {
+        match self.function.starts_with('<') {
+            true => self.type_name(),
+            false => without_generics(&self.function),
+        }
+    }
+
+    fn has_path(&self) -> bool {
+        self.function.starts_with('<') || without_generics(&self.function).contains("::")
     }
 
     /// The function of the probe that a leaf has called.
@@ -149,25 +174,76 @@ impl Frame {
         self.krate == "pm-probe-waker" && self.function.rsplit("::").next() == Some("clone")
     }
 
+    /// It is of one of these modules of tokio or futures.
+    fn is_of(&self, modules: &[&str]) -> bool {
+        if self.origin != Origin::Dependency || !(self.krate == "tokio" || self.krate.starts_with("futures")) {
+            return false;
+        }
+        let module = match self.file.split_once("/src/") {
+            Some((_, file)) => file.trim_end_matches(".rs").replace('/', "::"),
+            None => self.path().split_once("::").map_or(String::new(), |(_, path)| path.to_string()),
+        };
+        let is_of = |of: &str| module.strip_prefix(of).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
+        modules.iter().any(|of| is_of(of))
+    }
+
+    /// It keeps a waker for another one, which is the leaf.
+    fn is_cell(&self) -> bool {
+        self.is_of(&["sync::task::atomic_waker", "task::__internal::atomic_waker"])
+    }
+
+    /// It polls another future or reader, which is the leaf.
+    fn is_combinator(&self) -> bool {
+        self.is_of(&[
+            "macros",
+            "future",
+            "stream",
+            "sink",
+            "time::timeout",
+            "task::coop",
+            "io::util",
+            "io::async_read",
+            "io::async_buf_read",
+            "io::async_write",
+        ])
+    }
+
+    /// What must be said of a leaf where this is.
+    fn remark(&self) -> &'static str {
+        match () {
+            () if self.is_of(&["runtime::scheduler::defer"]) => RUNNABLE,
+            () if self.is_of(&["stream::futures_unordered"]) => UNSEEN,
+            () if self.is_of(&["runtime::task::join"]) => ELSEWHERE,
+            () => "",
+        }
+    }
+
     /// What only combines futures: `join!`, `select!`, streams.
     fn is_glue(&self) -> bool {
-        self.file.starts_with("tokio-") || self.file.starts_with("futures-") || self.krate == "tokio"
+        self.krate.starts_with("tokio") || self.krate.starts_with("futures")
     }
 
     /// The type that is polled; its module, if that is all that is known.
     fn type_name(&self) -> String {
-        let path = self.function.as_str();
-        if !path.contains("::") {
+        if !self.has_path() {
             let (_, file) = self.file.split_once("/src/").unwrap_or(("", &self.file));
             let module = file.trim_end_matches(".rs").trim_end_matches("/mod").trim_end_matches("lib");
             let krate = self.krate.replace('-', "_");
             return format!("{krate}::{}", module.replace('/', "::")).trim_end_matches(':').to_string();
         }
-        let inner = match path.strip_prefix('<') {
-            Some(rest) => rest.split(" as ").next().unwrap_or(rest).trim_end_matches('>'),
-            None => path.rsplit_once("::").map_or(path, |(before, _)| before),
-        };
-        without_generics(inner)
+        let path = self.path();
+        match self.function.starts_with('<') {
+            true => path,
+            false => path.rsplit_once("::").map_or(path.clone(), |(before, _)| before.to_string()),
+        }
+    }
+
+    /// The path of the function; of a method of a trait that of its type, or of the trait if the type is a parameter.
+    fn path(&self) -> String {
+        let Some(method) = self.function.strip_prefix('<') else { return without_generics(&self.function) };
+        let (of, is_for) = method.split_once(" as ").unwrap_or((method, ""));
+        let path = without_generics(of.trim_end_matches('>'));
+        if path.contains("::") { path } else { without_generics(is_for.split('>').next().unwrap_or(is_for)) }
     }
 }
 
@@ -223,7 +299,7 @@ impl Names {
         if let Some(name) = self.loader.find_symbol(address) {
             match frames.last_mut() {
                 // That of the function itself has its path.
-                Some(outermost) if !outermost.function.contains("::") => outermost.function = function_name(name),
+                Some(outermost) if !outermost.has_path() => outermost.function = function_name(name),
                 Some(_) => {}
                 None => frames.push(Frame::new(name, "", 0)),
             }
@@ -252,7 +328,7 @@ impl Frame {
             "pm" | "pm-probe-waker" | "backtrace" => Origin::Ours,
             "core" | "std" | "alloc" | "__rust_try" => Origin::Std,
             _ if path.contains("/rustc/") || path.contains("/library/std/src/") => Origin::Std,
-            "tokio" | "futures" | "futures_util" if path.is_empty() => Origin::Dependency,
+            name if path.is_empty() && (name == "tokio" || name.starts_with("futures")) => Origin::Dependency,
             _ if registered.is_some() => Origin::Dependency,
             _ => Origin::Program,
         };
@@ -273,7 +349,12 @@ fn function_name(raw_name: &str) -> String {
         Some((path, hash)) if hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()) => path.to_string(),
         _ => name,
     };
-    name.replace("{{closure}}", "{closure}")
+    // `{async_fn#0}`, where only the name itself is known.
+    let name = name.replace("{{closure}}", "{closure}").replace("{async_", "{async ");
+    match name.strip_suffix('}').and_then(|name| name.rsplit_once('#')) {
+        Some((name, number)) if number.bytes().all(|b| b.is_ascii_digit()) => format!("{name}}}"),
+        _ => name,
+    }
 }
 
 /// The path of a file within its package: where that was built means nothing here.
@@ -318,6 +399,107 @@ mod tests {
             Frame::new("poll<x>", "/home/amy/.cargo/registry/src/index-0123/tokio-1.48.0/src/time/sleep.rs", 7);
         assert_eq!((inlined.type_name().as_str(), inlined.krate.as_str()), ("tokio::time::sleep", "tokio"));
         assert_eq!(name_of_package("futures-util-0.3.31"), "futures-util");
+    }
+
+    const REGISTRY: &str = "/home/amy/.cargo/registry/src/index-0123/";
+
+    /// Frames as a release build with line tables only has them: a path where a function is not inlined, else a name.
+    fn place(frames: &[(&str, &str)]) -> Option<Place> {
+        let clone = Frame::new(
+            "pm_probe_waker::clone",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/crates/probe-waker/src/lib.rs"),
+            53,
+        );
+        let own = ("poll_into<app::report::{async_fn_env#0}>", format!("{SOURCE}run.rs"));
+        let frame = |(name, file): (&str, &str)| match file.strip_prefix("app/") {
+            Some(file) => Frame::new(name, &format!("/home/amy/app/{file}"), 7),
+            None if file.is_empty() => Frame::new(name, "", 0),
+            None => Frame::new(name, &format!("{REGISTRY}{file}"), 7),
+        };
+        let frames = frames.iter().map(|frame_of| frame(*frame_of));
+        Place::of(std::iter::once(clone).chain(frames).chain([Frame::new(own.0, &own.1, 7)]).collect())
+    }
+
+    fn lines(frames: &[(&str, &str)]) -> Vec<String> {
+        place(frames).expect("a place").lines()
+    }
+
+    #[test]
+    fn what_only_polls_others_is_not_what_is_parked() {
+        let sleep = [
+            (
+                "tokio::sync::task::atomic_waker::AtomicWaker::register_by_ref",
+                "tokio-1.48.0/src/sync/task/atomic_waker.rs",
+            ),
+            ("poll_elapsed", "tokio-1.48.0/src/runtime/time/entry.rs"),
+            ("<tokio::time::sleep::Sleep as core::future::future::Future>::poll", "tokio-1.48.0/src/time/sleep.rs"),
+        ];
+        let report = ("{async_fn#0}", "app/src/report.rs");
+        let below = |combinators: &[(&'static str, &'static str)]| lines(&[&sleep, combinators, &[report]].concat());
+        let expected = ["  tokio::time::sleep::Sleep", "    {async fn} at src/report.rs:7"];
+        assert_eq!(below(&[]), expected);
+        assert_eq!(below(&[("poll<()>", "tokio-1.48.0/src/time/timeout.rs")]), expected);
+        assert_eq!(
+            below(&[
+                ("poll<x::y>", "tokio-1.48.0/src/future/maybe_done.rs"),
+                ("{closure#0}", "tokio-1.48.0/src/macros/join.rs")
+            ]),
+            expected
+        );
+        assert_eq!(below(&[("poll", "futures-util-0.3.31/src/future/join_all.rs")]), expected);
+        let read = [
+            ("poll_read_ready", "tokio-1.48.0/src/runtime/io/registration.rs"),
+            ("poll_read", "tokio-1.48.0/src/net/tcp/stream.rs"),
+            ("poll_read<tokio::net::tcp::stream::TcpStream>", "tokio-1.48.0/src/io/async_read.rs"),
+            ("poll<x>", "tokio-1.48.0/src/io/util/read.rs"),
+            report,
+        ];
+        assert_eq!(lines(&read)[0], "  tokio::net::tcp::stream");
+    }
+
+    #[test]
+    fn what_a_leaf_hides_is_said() {
+        let report = ("app::report::{{closure}}", "");
+        let unordered = [
+            ("futures_core::task::__internal::atomic_waker::AtomicWaker::register", ""),
+            (
+                "<futures_util::stream::futures_unordered::FuturesUnordered<F> as futures_core::stream::Stream>::poll_next",
+                "",
+            ),
+            ("futures_util::stream::stream::StreamExt::poll_next_unpin", ""),
+            report,
+        ];
+        let expected = [
+            "  futures_util::stream::futures_unordered::FuturesUnordered (where the futures in it are parked cannot be seen)",
+            "    app::report::{closure}",
+        ];
+        assert_eq!(lines(&unordered), expected);
+        let joined =
+            [("<tokio::runtime::task::join::JoinHandle<T> as core::future::future::Future>::poll", ""), report];
+        assert_eq!(lines(&joined)[0], format!("  tokio::runtime::task::join::JoinHandle{ELSEWHERE}"));
+        let yields = [
+            ("tokio::runtime::scheduler::defer::Defer::defer", "tokio-1.48.0/src/runtime/scheduler/defer.rs"),
+            ("{async_fn#0}", "tokio-1.48.0/src/task/yield_now.rs"),
+            report,
+        ];
+        assert_eq!(lines(&yields)[0], format!("  tokio::task::yield_now{RUNNABLE}"));
+    }
+
+    #[test]
+    fn what_calls_the_program_is_counted_only_and_a_parameter_is_named_by_its_trait() {
+        let handler = "<F as axum::handler::Handler<(M, T1), S>>::call::{{closure}}";
+        let frames = [
+            ("tokio::sync::oneshot::Receiver<T>::poll", "tokio-1.48.0/src/sync/oneshot.rs"),
+            ("app::report", "app/src/report.rs"),
+            (handler, "axum-0.8.9/src/handler/mod.rs"),
+            ("poll", "axum-0.8.9/src/routing/route.rs"),
+        ];
+        assert_eq!(
+            lines(&frames),
+            ["  tokio::sync::oneshot::Receiver", "    app::report at src/report.rs:7", "    .. 2 more"]
+        );
+        assert_eq!(Frame::new(handler, "", 0).name(), "axum::handler::Handler");
+        assert!(place(&[]).is_none(), "this crate waits for a kill");
     }
 
     #[test]

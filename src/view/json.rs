@@ -12,25 +12,28 @@ use crate::entry::Depth;
 use crate::escape::{self, Form};
 use crate::list::ProcList;
 use crate::pace::Pace;
+use crate::probe::Parked;
 use crate::proc::Proc;
+use crate::stack::Known;
 use crate::view::{Selection, View};
 
 /// All tasks that `view` matches, in its order, without its limit.
 pub(crate) async fn render(list: &ProcList, view: &View, pace: &mut Pace) -> String {
     let now = Moment::now();
+    let known = Known::now();
     let Selection { tasks, .. } = View { limit: usize::MAX, ..view.clone() }.select(list, now);
     let mut text = String::with_capacity(256 * tasks.len());
     for task in tasks {
         pace.breathe().await;
         let proc = task.snapshot(view.clearance, Depth::Row, now).without_secrets();
         if proc.outcome.is_none() {
-            push(&mut text, &proc);
+            push(&mut text, &proc, known.of(&task));
         }
     }
     text
 }
 
-fn push(text: &mut String, proc: &Proc) {
+fn push(text: &mut String, proc: &Proc, parked: Option<&Parked>) {
     push_text(text, r#"{"id":"#, &proc.id);
     for (n, (name, value)) in proc.cols.iter().enumerate() {
         push_text(text, if n > 0 { "," } else { r#","attrs":{"# }, name);
@@ -58,6 +61,13 @@ fn push(text: &mut String, proc: &Proc) {
     }
     if let Some(parent) = &proc.parent {
         push_text(text, r#","parent":"#, parent);
+    }
+    if let Some(parked) = parked {
+        push_time(text, r#","parked":{"ts":"#, SystemTime::now() - parked.ago);
+        for (n, place) in parked.places.iter().enumerate() {
+            push_text(text, if n > 0 { "," } else { r#","places":["# }, place);
+        }
+        text.push_str("]}");
     }
     let written = writeln!(text, r#","time":{},"in_status":{}}}"#, seconds(proc.elapsed), seconds(proc.in_status));
     debug_assert!(written.is_ok(), "a String takes whatever is written to it");

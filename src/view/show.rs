@@ -9,8 +9,9 @@ use crate::duration::seconds;
 use crate::entry::Depth;
 use crate::escape;
 use crate::list::ProcList;
+use crate::probe::Parked;
 use crate::proc::{Killing, Outcome, Proc};
-use crate::stack;
+use crate::stack::Known;
 use crate::view::grid::Grid;
 
 /// How many children are named.
@@ -19,10 +20,11 @@ const CHILDREN: usize = 20;
 /// The task that the table shows as `name`, or showed last; `None` if there is none.
 pub(crate) fn render(list: &ProcList, name: &str, clearance: Clearance) -> Option<String> {
     let id = escape::parse_id(name)?;
-    let running =
-        list.find(&id).map(|entry| (entry.snapshot(clearance, Depth::All, Moment::now()), stack::known(&entry)));
+    let running = list
+        .find(&id)
+        .map(|entry| (entry.snapshot(clearance, Depth::All, Moment::now()), Known::now().of(&entry).cloned()));
     let running = running.filter(|(snapshot, _)| snapshot.end.is_none());
-    running.map(|(snapshot, parked)| running_text(&snapshot.without_secrets(), parked)).or_else(|| {
+    running.map(|(snapshot, parked)| running_text(&snapshot.without_secrets(), parked.as_ref())).or_else(|| {
         let now = Moment::now();
         let ended = list.finished().all().into_iter().filter(|entry| entry.id() == id);
         let last = ended.max_by_key(|entry| entry.with(|row| row.end.map(|(_, at)| at)))?;
@@ -32,7 +34,7 @@ pub(crate) fn render(list: &ProcList, name: &str, clearance: Clearance) -> Optio
     })
 }
 
-fn running_text(proc: &Proc, parked: Option<(Duration, Vec<String>)>) -> String {
+fn running_text(proc: &Proc, parked: Option<&Parked>) -> String {
     let mut text = String::new();
     let id = escape::id(&proc.id);
     let status = escape::quoted(&proc.status);
@@ -42,8 +44,8 @@ fn running_text(proc: &Proc, parked: Option<(Duration, Vec<String>)>) -> String 
     line(&mut text, format_args!("in {status} for {in_status} s"));
     push_site(&mut text, proc);
     push_progress(&mut text, proc);
-    if let Some((ago, places)) = parked {
-        line(&mut text, format_args!("parked {:.1}s ago: {}", ago.as_secs_f64(), places.join("; ")));
+    if let Some(parked) = parked {
+        line(&mut text, format_args!("parked {:.1}s ago: {}", parked.ago.as_secs_f64(), parked.places.join("; ")));
     }
     if let Some(killing) = &proc.killing {
         let (since, message) = (seconds(killing.since), escape::quoted(&killing.message));

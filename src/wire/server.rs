@@ -4,11 +4,12 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use super::{KillRequest, Parts, Place, Row, Spent, Step, Whole, time};
+use super::{KillRequest, Parts, Place, Places, Row, Spent, Step, Whole, time};
 use crate::clock::Moment;
 use crate::columns::Clearance;
 use crate::entry::{Depth, Entry};
 use crate::peer::Peer;
+use crate::probe::Parked;
 use crate::proc::{self, Outcome, Proc, Site};
 use crate::rates::Rates;
 use crate::stats::Stats;
@@ -163,7 +164,15 @@ impl Row {
             killing,
             note: proc.note,
             parent: proc.parent,
+            parked: None,
         }
+    }
+
+    /// With where it was parked, if somebody has looked.
+    pub(crate) fn with_parked(mut self, parked: Option<&Parked>) -> Self {
+        self.parked =
+            parked.map(|Parked { ago, places }| Places { ts: SystemTime::now() - *ago, places: places.clone() });
+        self
     }
 
     /// The task as the clients of the Go package know it: a kill is a status.
@@ -197,7 +206,7 @@ pub(crate) fn steps(proc: &Proc) -> Vec<Step> {
 }
 
 impl Whole {
-    pub(crate) fn new(proc: Proc, folded: u64, server_time: SystemTime) -> Self {
+    pub(crate) fn new(proc: Proc, parked: Option<&Parked>, folded: u64, server_time: SystemTime) -> Self {
         let step = |step: &proc::Step| Step { ts: proc.started + step.at, status: step.status.clone() };
         let spent = |(status, time): &(String, Duration)| Spent { status: status.clone(), seconds: time.as_secs_f64() };
         Whole {
@@ -208,7 +217,7 @@ impl Whole {
             folded,
             children: proc.children.clone(),
             profile: proc.profile.iter().map(spent).collect(),
-            row: Row::new(proc),
+            row: Row::new(proc).with_parked(parked),
             server_time,
         }
     }

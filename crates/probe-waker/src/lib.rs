@@ -1,4 +1,4 @@
-//! A waker that tells when it is cloned, and hands on another one.
+//! A waker that tells how it is used, and hands on another one.
 //!
 //! A future that is not ready clones the waker of its context and keeps it: that is where it is parked. So whoever polls
 //! a future once with a probe learns where each leaf below `join!`, `select!` and nested futures is parked, for any
@@ -8,9 +8,16 @@
 //! use std::sync::atomic::{AtomicU32, Ordering};
 //! use std::task::Waker;
 //!
+//! use pm_probe_waker::Use;
+//!
 //! let clones = AtomicU32::new(0);
+//! let on_use = |how| {
+//!     if how == Use::Clone {
+//!         clones.fetch_add(1, Ordering::Relaxed);
+//!     }
+//! };
 //! let waker = Waker::noop();
-//! let kept = pm_probe_waker::poll(waker, &|| _ = clones.fetch_add(1, Ordering::Relaxed), |cx| cx.waker().clone());
+//! let kept = pm_probe_waker::poll(waker, &on_use, |cx| cx.waker().clone());
 //! assert_eq!(clones.load(Ordering::Relaxed), 1);
 //! assert!(kept.will_wake(waker));
 //! ```
@@ -22,19 +29,35 @@ use std::task::{Context, RawWaker, RawWakerVTable, Waker};
 /// Where the code of this crate lies, as debug information names it: its frames are none of the program's.
 pub const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/");
 
+/// How a waker is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// It is cloned: whoever does it waits for something.
+    Clone,
+    /// It is woken: whoever is polled wants to be polled again.
+    Wake,
+}
+
 struct Probe<'a> {
     waker: &'a Waker,
-    on_clone: &'a (dyn Fn() + Sync),
+    on_use: &'a (dyn Fn(Use) + Sync),
+}
+
+impl Probe<'_> {
+    /// Who uses a waker may hold a lock: no panic reaches it.
+    fn tell(&self, how: Use) {
+        _ = catch_unwind(AssertUnwindSafe(|| (self.on_use)(how)));
+    }
 }
 
 static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake, drop_nothing);
 
-/// Calls `poll` with a context whose waker is a probe: when it is cloned, `on_clone` is called, and the clone is one of
-/// `waker`. To wake it wakes `waker`.
+/// Calls `poll` with a context whose waker is a probe: `on_use` is called when it is cloned or woken. A clone is one of
+/// `waker`, and is none of the probe any more; to wake the probe wakes `waker`.
 ///
-/// A panic of `on_clone` is caught.
-pub fn poll<R>(waker: &Waker, on_clone: &(dyn Fn() + Sync), poll: impl FnOnce(&mut Context<'_>) -> R) -> R {
-    let probe = Probe { waker, on_clone };
+/// A panic of `on_use` is caught.
+pub fn poll<R>(waker: &Waker, on_use: &(dyn Fn(Use) + Sync), poll: impl FnOnce(&mut Context<'_>) -> R) -> R {
+    let probe = Probe { waker, on_use };
     let data = (&raw const probe).cast();
     // SAFETY: the functions of the table take `data` for what it is, and `probe` lives until `poll` has returned. Longer
     // nobody has it: the context lends the waker for the time of the call, and a clone of it is one of `waker`. Both
@@ -49,8 +72,7 @@ pub fn poll<R>(waker: &Waker, on_clone: &(dyn Fn() + Sync), poll: impl FnOnce(&m
 unsafe fn clone(data: *const ()) -> RawWaker {
     // SAFETY: by the contract of this function.
     let probe = unsafe { &*data.cast::<Probe<'_>>() };
-    // Who clones may hold a lock.
-    _ = catch_unwind(AssertUnwindSafe(|| (probe.on_clone)()));
+    probe.tell(Use::Clone);
     // The parts of a waker are a waker, if it is not dropped.
     let clone = ManuallyDrop::new(probe.waker.clone());
     RawWaker::new(clone.data(), clone.vtable())
@@ -59,6 +81,7 @@ unsafe fn clone(data: *const ()) -> RawWaker {
 unsafe fn wake(data: *const ()) {
     // SAFETY: by the contract of this function.
     let probe = unsafe { &*data.cast::<Probe<'_>>() };
+    probe.tell(Use::Wake);
     probe.waker.wake_by_ref();
 }
 
@@ -105,18 +128,23 @@ mod tests {
     }
 
     #[test]
-    fn clones_are_told_and_are_those_of_the_executor() {
+    fn uses_are_told_and_clones_are_those_of_the_executor() {
         let count = Arc::new(Count::default());
         let waker = Waker::from(Arc::clone(&count));
-        let told = AtomicU32::new(0);
-        let kept = poll(&waker, &|| _ = told.fetch_add(1, Ordering::Relaxed), |cx| {
+        let (clones, wakes) = (AtomicU32::new(0), AtomicU32::new(0));
+        let on_use = |how| {
+            let count = if how == Use::Clone { &clones } else { &wakes };
+            count.fetch_add(1, Ordering::Relaxed);
+        };
+        let kept = poll(&waker, &on_use, |cx| {
             cx.waker().wake_by_ref();
             let first = cx.waker().clone();
             let of_clone = first.clone();
             assert!(!cx.waker().will_wake(&first), "so who has kept the executor's waker clones anew");
             [first, of_clone]
         });
-        assert_eq!(told.load(Ordering::Relaxed), 1, "a clone of a clone is none of the probe");
+        let told = (clones.load(Ordering::Relaxed), wakes.load(Ordering::Relaxed));
+        assert_eq!(told, (1, 1), "a clone of a clone is none of the probe");
         // Their tables may be copies of one another.
         assert!(kept.iter().all(|kept| kept.data() == waker.data()));
         kept.into_iter().for_each(Waker::wake);
@@ -129,15 +157,15 @@ mod tests {
     fn probes_may_be_nested_and_used_from_another_thread_and_a_panic_does_no_harm() {
         let (outer, inner) = (AtomicU32::new(0), AtomicU32::new(0));
         let add = |count: &AtomicU32| _ = count.fetch_add(1, Ordering::Relaxed);
-        poll(Waker::noop(), &|| add(&outer), |cx| {
-            poll(cx.waker(), &|| add(&inner), |cx| {
+        poll(Waker::noop(), &|_| add(&outer), |cx| {
+            poll(cx.waker(), &|_| add(&inner), |cx| {
                 let waker = cx.waker();
                 thread::scope(|scope| _ = scope.spawn(|| drop(waker.clone())).join());
             });
         });
         assert_eq!((outer.into_inner(), inner.into_inner()), (1, 1));
         let waker = Waker::from(Arc::new(Count::default()));
-        let kept = poll(&waker, &|| std::panic::resume_unwind(Box::new("a bug")), |cx| cx.waker().clone());
+        let kept = poll(&waker, &|_| std::panic::resume_unwind(Box::new("a bug")), |cx| cx.waker().clone());
         assert_eq!(kept.data(), waker.data());
     }
 
