@@ -27,7 +27,7 @@ use std::borrow::Cow;
 #[cfg(feature = "tower")]
 use std::net::SocketAddr;
 use std::panic::Location;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
 use std::thread;
@@ -38,16 +38,13 @@ use compact_str::CompactString;
 use crate::clock::{Moment, WallTime};
 use crate::columns::Columns;
 use crate::history::History;
-use crate::hook::Hook;
 use crate::kill::Kill;
 use crate::killed::Killed;
 use crate::limits::{self, Truncations};
 use crate::peer::Peer;
-use crate::probe::{self, Probe};
 use crate::proc::Outcome;
 use crate::progress::Meter;
 use crate::request;
-use crate::timer;
 use crate::unwinding;
 use crate::value::Text;
 use crate::waiters::{Key, Waiters};
@@ -76,6 +73,9 @@ const UNWINDING: u8 = 16;
 /// A bit of [`Entry::signals`]: it is no task. See [`Entry::nobody`].
 const NOBODY: u8 = 32;
 
+/// A bit of [`Entry::signals`]: there is a history that takes memory of its own.
+const PAST: u8 = 64;
+
 /// The signals for which a kill point looks.
 const LOOK: u8 = KILL | ABANDONED | INHERITED;
 
@@ -95,12 +95,10 @@ pub(crate) struct Entry {
     started: Instant,
     /// [`KILL`], [`ABANDONED`] and so on.
     signals: AtomicU8,
-    /// There is a history that takes memory of its own.
-    has_past: AtomicBool,
     /// It has passed a kill point.
     has_kill_point: AtomicBool,
-    /// How often its status was set, up to a multiple of 256. It changes under the lock.
-    statuses: AtomicU8,
+    /// How often its status was set, up to a multiple of 65,536. It changes under the lock.
+    statuses: AtomicU16,
     /// Where it is, if it is not in the map; else [`IN_MAP`].
     slot: u32,
     state: Mutex<State>,
@@ -273,9 +271,8 @@ impl Entry {
             slot,
             started,
             signals: AtomicU8::new(signals_at_start()),
-            has_past: AtomicBool::new(false),
             has_kill_point: AtomicBool::new(false),
-            statuses: AtomicU8::new(0),
+            statuses: AtomicU16::new(0),
             state: Mutex::new(State {
                 history: History::new(),
                 columns: Columns::default(),
@@ -306,7 +303,6 @@ impl Entry {
             slot: old_slot,
             started: old_start,
             signals,
-            has_past,
             has_kill_point,
             statuses,
             state,
@@ -332,7 +328,6 @@ impl Entry {
         *old_slot = slot;
         *old_start = started;
         *signals.get_mut() = signals_at_start();
-        *has_past.get_mut() = false;
         *has_kill_point.get_mut() = false;
         *statuses.get_mut() = 0;
         *life = Life::Running;
@@ -362,7 +357,7 @@ impl Entry {
 
     #[inline]
     pub(crate) fn is_nobody(&self) -> bool {
-        self.signals.load(Ordering::Relaxed) & NOBODY != 0
+        self.has(NOBODY)
     }
 
     #[inline]
@@ -382,6 +377,11 @@ impl Entry {
     /// The order of the list: longest running first, ties by id.
     pub(crate) fn by_age(&self, other: &Self) -> std::cmp::Ordering {
         (self.started, self.id()).cmp(&(other.started, other.id()))
+    }
+
+    #[inline]
+    fn has(&self, signal: u8) -> bool {
+        self.signals.load(Ordering::Relaxed) & signal != 0
     }
 
     /// Nothing panics under the lock but for want of memory, and what it guards is whole between any
@@ -407,8 +407,8 @@ impl Entry {
         let status = limits::cut(status, limits::STATUS);
         if let Some(mut state) = self.live() {
             self.clear_abandoned(&mut state);
-            if state.history.enter(status, self.started) {
-                self.has_past.store(true, Ordering::Relaxed);
+            if state.history.enter(status, self.started) && !self.has(PAST) {
+                self.signals.fetch_or(PAST, Ordering::Relaxed);
             }
             state.site = site;
             self.statuses.store(self.statuses.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
@@ -489,77 +489,6 @@ impl Entry {
         }
     }
 
-    /// Has `hook` called when it is killed. If it was, that is at once; and never, if it has ended without.
-    pub(crate) fn add_hook(&self, hook: &Arc<Hook>) {
-        let mut state = self.lock();
-        let kill = state.life.kill().cloned();
-        match (&state.life, kill) {
-            (_, Some(kill)) => {
-                drop(state);
-                Arc::clone(hook).call(kill);
-            }
-            (Life::Running, None) => {
-                state.rare().hooks.push(Arc::clone(hook));
-                drop(state);
-                // Its parent's kill counts.
-                self.look_at_inheritance();
-            }
-            (Life::Nobody | Life::Killing { .. } | Life::Ended { .. }, None) => {
-                drop(state);
-                hook.take_back();
-            }
-        }
-    }
-
-    pub(crate) fn forget_hook(&self, hook: &Arc<Hook>) {
-        let mut state = self.lock();
-        if let Some(rare) = state.rare.as_mut()
-            && let Some(at) = rare.hooks.iter().position(|known| Arc::ptr_eq(known, hook))
-        {
-            let ours = rare.hooks.swap_remove(at);
-            drop(state);
-            drop(ours);
-        }
-    }
-
-    /// Lets `probe` see the next poll of each `run` of the task, and wakes them. Returns how many futures wait for something
-    /// of it. `None` if it has ended.
-    #[cfg_attr(not(feature = "stack"), allow(dead_code))]
-    pub(crate) fn ask(&self, probe: Arc<dyn Probe>) -> Option<usize> {
-        let mut state = self.live()?;
-        let before = state.rare().probe.replace(probe);
-        let woken = state.waiters.take();
-        drop(state);
-        drop(before);
-        probe::ask();
-        let waiting = woken.len();
-        // They wait again when they are polled.
-        woken.wake();
-        Some(waiting)
-    }
-
-    #[cold]
-    pub(crate) fn probe(&self) -> Option<Arc<dyn Probe>> {
-        self.lock().rare.as_ref().and_then(|rare| rare.probe.clone())
-    }
-
-    /// Replaces the deadline. Returns whether the task may be killed; if not, it has none.
-    pub(crate) fn set_deadline(&self, key: Option<timer::Key>) -> bool {
-        let Some(mut state) = self.live() else {
-            key.into_iter().for_each(timer::forget);
-            return true;
-        };
-        let is_forbidden = state.forbidden && key.is_some();
-        let (kept, over) = if is_forbidden { (None, key) } else { (key, None) };
-        let before = match (&mut state.rare, kept) {
-            (None, None) => None,
-            (_, kept) => std::mem::replace(&mut state.rare().deadline, kept),
-        };
-        drop(state);
-        before.into_iter().chain(over).for_each(timer::forget);
-        !is_forbidden
-    }
-
     /// Notes something about a task that goes on.
     pub(crate) fn set_note(&self, note: String) {
         let note = limits::cut(note.into(), limits::NOTE);
@@ -614,7 +543,7 @@ impl Entry {
 
     #[inline]
     pub(crate) fn is_quiet(&self) -> bool {
-        self.signals.load(Ordering::Relaxed) & QUIET != 0
+        self.has(QUIET)
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -643,13 +572,13 @@ impl Entry {
 
     /// How often its status was set.
     #[inline]
-    pub(crate) fn statuses(&self) -> u8 {
+    pub(crate) fn statuses(&self) -> u16 {
         self.statuses.load(Ordering::Relaxed)
     }
 
     /// The same for code of ours that looks on behalf of a task, since so many of its statuses were set: it is not counted.
     #[inline]
-    pub(crate) fn look_for_kill(&self, location: &'static Location<'static>, since: u8) -> Option<Killed> {
+    pub(crate) fn look_for_kill(&self, location: &'static Location<'static>, since: u16) -> Option<Killed> {
         self.pass_kill_point();
         match self.signals.load(Ordering::Acquire) & LOOK {
             0 => None,
@@ -665,7 +594,7 @@ impl Entry {
     }
 
     #[cold]
-    fn see_kill(&self, location: &'static Location<'static>, since: Option<u8>, counts: bool) -> Option<Killed> {
+    fn see_kill(&self, location: &'static Location<'static>, since: Option<u16>, counts: bool) -> Option<Killed> {
         self.look_at_inheritance();
         // A kill point that is passed while unwinding is part of the cleanup.
         let counts = counts && !thread::panicking();
@@ -716,7 +645,7 @@ impl Entry {
     /// A `run` or a wait of the task begins: it goes on.
     #[inline]
     pub(crate) fn goes_on(&self) {
-        if self.signals.load(Ordering::Relaxed) & ABANDONED != 0 {
+        if self.has(ABANDONED) {
             self.clear_abandoned(&mut self.lock());
         }
     }
@@ -757,7 +686,7 @@ impl Entry {
     /// that it spent in each status.
     #[inline]
     pub(crate) fn forget_past(&self) {
-        if !self.has_past.load(Ordering::Relaxed) {
+        if !self.has(PAST) {
             return;
         }
         let mut state = self.lock();
@@ -772,8 +701,7 @@ impl Entry {
     /// The bytes of its past that are kept when it has ended.
     #[inline]
     fn kept_past(&self, state: &State) -> usize {
-        let has_past = self.has_past.load(Ordering::Relaxed);
-        if has_past && state.keeps_profile(self.started) { state.history.past() } else { 0 }
+        if self.has(PAST) && state.keeps_profile(self.started) { state.history.past() } else { 0 }
     }
 
     /// The bytes that it holds.

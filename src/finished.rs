@@ -142,10 +142,16 @@ impl Finished {
 
     #[cold]
     fn add(&self, change: isize) {
-        let before = self.reported.fetch_add(change, Ordering::Relaxed);
-        if before.saturating_add(change) > self.reported_at_most().cast_signed() {
+        self.reported.fetch_add(change, Ordering::Relaxed);
+        while self.is_over() && !self.is_trimming.swap(true, Ordering::AcqRel) {
             self.trim();
+            // What others have added meanwhile, and left to this thread, is seen by the next look.
+            self.is_trimming.swap(false, Ordering::AcqRel);
         }
+    }
+
+    fn is_over(&self) -> bool {
+        self.reported.load(Ordering::Relaxed) > self.reported_at_most().cast_signed()
     }
 
     fn reported_at_most(&self) -> usize {
@@ -161,9 +167,6 @@ impl Finished {
     /// Puts the oldest away, and those that are not the slowest, until an eighth is free: not to
     /// come back at the next end.
     fn trim(&self) {
-        if self.is_trimming.swap(true, Ordering::Acquire) {
-            return;
-        }
         let room = self.reported_at_most() / 8 * 7;
         let slowest = self.collect(|held| held.slowest.iter().map(|kept| (kept.ran, kept.bytes)).collect());
         let (threshold, used) = smallest_that_fits(slowest, room / 4, SLOWEST);
@@ -175,7 +178,6 @@ impl Finished {
             let change = shelf.lock().report();
             self.reported.fetch_add(change, Ordering::Relaxed);
         }
-        self.is_trimming.store(false, Ordering::Release);
     }
 
     fn collect<T>(&self, of: impl Fn(&Held) -> Vec<T>) -> Vec<T> {

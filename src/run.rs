@@ -238,7 +238,7 @@ pub(crate) struct Work {
     waiter: Option<Key>,
     location: &'static Location<'static>,
     /// How many statuses of the task had been set when it was begun.
-    since: u8,
+    since: u16,
     /// How often somebody had asked where a task is parked.
     asked: u32,
 }

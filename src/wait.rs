@@ -95,7 +95,7 @@ impl Drop for Waiting {
 pub struct WaitKilled {
     waiting: Waiting,
     location: &'static Location<'static>,
-    since: u8,
+    since: u16,
 }
 
 impl Future for WaitKilled {

@@ -160,6 +160,9 @@ pub(crate) struct KillResult {
     /// Of one that has not seen it: whether it has passed a kill point so far.
     #[serde(default, rename = "killPoint", skip_serializing_if = "Option::is_none")]
     pub(crate) kill_point: Option<bool>,
+    /// How many tasks below it the kill was for as well.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) below: u64,
 }
 
 /// The `Server` header of each answer: a client that knows it may send what the Go package would misunderstand.

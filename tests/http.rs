@@ -274,6 +274,14 @@ async fn an_outcome_can_be_waited_for() {
     let ended = waiting.await.expect("no panic").json();
     assert_eq!((&ended["outcome"], &ended["status"]), (&json!("killed"), &json!("merging")));
     assert!(ended["seconds"].as_f64().is_some() && ended.get("seen").is_none());
+    assert_eq!(ended.get("below"), None);
+
+    let parent = list.start("req3");
+    let children = ["fetch", "save"].map(|name| parent.child(name));
+    let still = ask.delete("/procs/req3?wait=10ms").await.json();
+    assert_eq!((&still["outcome"], &still["below"]), (&json!("running"), &json!(2)));
+    drop((children, parent));
+
     let blind = list.start("req2");
     list.kill("req2", "").expect("is running");
     drop(blind.done_with("its day was over"));

@@ -112,9 +112,13 @@ fn end_large_ones(list: &ProcList) {
 }
 
 fn the_finished_of_all_threads_share_one_bound() {
-    let list = ProcList::new();
-    let (held, ()) = grows(|| end_large_ones(&list));
-    assert!((4 * MIB..9 * MIB).contains(&held), "{held} bytes are kept of 42 MB");
+    let mut list = ProcList::new();
+    // Whoever makes room does it for the others, too: one of many rounds would show it.
+    for _ in 0..30 {
+        list = ProcList::new();
+        let (held, ()) = grows(|| end_large_ones(&list));
+        assert!((4 * MIB..9 * MIB).contains(&held), "{held} bytes are kept of 42 MB");
+    }
     list.keep_done_bytes(MIB);
     let before = allocated();
     list.keep_done_bytes(0);

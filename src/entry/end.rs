@@ -1,6 +1,5 @@
 //! End: how a task ends, and what is to be done about it. Adds `Entry::give_up`.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -133,7 +132,7 @@ impl Entry {
     }
 
     fn has_started_unwinding(&self) -> bool {
-        self.signals.load(Ordering::Relaxed) & UNWINDING != 0
+        self.has(UNWINDING)
     }
 
     #[cold]

@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use super::rare::Parent;
-use super::{Entry, Fresh, INHERITED, Life};
+use super::{Entry, Fresh, INHERITED, Life, State};
+use crate::kill::Kill;
 
 impl Entry {
     /// What a new child of this task has to know of it. It is to be [raised](Self::raise) when it is listed.
@@ -102,6 +103,13 @@ impl Entry {
         {
             list.kill(self, kill.message.clone(), kill.by.clone());
         }
+    }
+}
+
+impl State {
+    /// The kill that it was born under, if it is one of its own when it looks.
+    pub(super) fn inherited(&self) -> Option<&Arc<Kill>> {
+        self.rare.as_ref().filter(|_| !self.forbidden)?.inherited.as_ref()
     }
 }
 

@@ -1,4 +1,5 @@
-//! Rare: what few tasks have. In a box, so that the others do not carry it about.
+//! Rare: what few tasks have. In a box, so that the others do not carry it about. Adds `Entry::{add_hook, forget_hook,
+//! set_deadline, ask, probe}`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,11 +7,11 @@ use std::sync::{Arc, Weak};
 
 use compact_str::CompactString;
 
-use super::Entry;
+use super::{Entry, Life};
 use crate::hook::Hook;
 use crate::kill::Kill;
 use crate::limits::Truncations;
-use crate::probe::Probe;
+use crate::probe::{self, Probe};
 use crate::timer;
 
 #[derive(Default)]
@@ -69,6 +70,79 @@ impl Rare {
     pub(super) fn memory(&self) -> usize {
         let children = self.children.len() * size_of::<(u64, Weak<Entry>)>();
         size_of::<Self>() + children + self.hooks.capacity() * size_of::<Arc<Hook>>()
+    }
+}
+
+impl Entry {
+    /// Has `hook` called when it is killed. If it was, that is at once; and never, if it has ended without.
+    pub(crate) fn add_hook(&self, hook: &Arc<Hook>) {
+        let mut state = self.lock();
+        let kill = state.life.kill().cloned();
+        match (&state.life, kill) {
+            (_, Some(kill)) => {
+                drop(state);
+                Arc::clone(hook).call(kill);
+            }
+            (Life::Running, None) => {
+                state.rare().hooks.push(Arc::clone(hook));
+                drop(state);
+                // Its parent's kill counts.
+                self.look_at_inheritance();
+            }
+            (Life::Nobody | Life::Killing { .. } | Life::Ended { .. }, None) => {
+                drop(state);
+                hook.take_back();
+            }
+        }
+    }
+
+    pub(crate) fn forget_hook(&self, hook: &Arc<Hook>) {
+        let mut state = self.lock();
+        if let Some(rare) = state.rare.as_mut()
+            && let Some(at) = rare.hooks.iter().position(|known| Arc::ptr_eq(known, hook))
+        {
+            let ours = rare.hooks.swap_remove(at);
+            drop(state);
+            drop(ours);
+        }
+    }
+
+    /// Lets `probe` see the next poll of each `run` of the task, and wakes them. Returns how many futures wait for something
+    /// of it. `None` if it has ended.
+    #[cfg_attr(not(feature = "stack"), allow(dead_code))]
+    pub(crate) fn ask(&self, probe: Arc<dyn Probe>) -> Option<usize> {
+        let mut state = self.live()?;
+        let before = state.rare().probe.replace(probe);
+        let woken = state.waiters.take();
+        drop(state);
+        drop(before);
+        probe::ask();
+        let waiting = woken.len();
+        // They wait again when they are polled.
+        woken.wake();
+        Some(waiting)
+    }
+
+    #[cold]
+    pub(crate) fn probe(&self) -> Option<Arc<dyn Probe>> {
+        self.lock().rare.as_ref().and_then(|rare| rare.probe.clone())
+    }
+
+    /// Replaces the deadline. Returns whether the task may be killed; if not, it has none.
+    pub(crate) fn set_deadline(&self, key: Option<timer::Key>) -> bool {
+        let Some(mut state) = self.live() else {
+            key.into_iter().for_each(timer::forget);
+            return true;
+        };
+        let is_forbidden = state.forbidden && key.is_some();
+        let (kept, over) = if is_forbidden { (None, key) } else { (key, None) };
+        let before = match (&mut state.rare, kept) {
+            (None, None) => None,
+            (_, kept) => std::mem::replace(&mut state.rare().deadline, kept),
+        };
+        drop(state);
+        before.into_iter().chain(over).for_each(timer::forget);
+        !is_forbidden
     }
 }
 

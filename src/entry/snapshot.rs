@@ -108,7 +108,7 @@ impl Entry {
             history: &state.history,
             columns: &state.columns,
             progress: state.progress,
-            kill: state.life.kill(),
+            kill: state.life.kill().or_else(|| state.inherited()),
             end: state.life.end(),
             truncations: state.rare.as_deref().map(|rare| &rare.truncations),
             parent: state.rare.as_deref().and_then(|rare| rare.parent.as_ref()),

@@ -162,6 +162,7 @@ fn message(body: &[u8]) -> Result<String, Fault> {
 
 /// What came of a kill so far.
 fn result(entry: &Entry, kill: &Kill) -> wire::KillResult {
+    let below = kill.below() as u64;
     match kill.ending() {
         Some(ending) => wire::KillResult {
             outcome: ending.outcome.to_string(),
@@ -170,6 +171,7 @@ fn result(entry: &Entry, kill: &Kill) -> wire::KillResult {
             note: ending.note.clone(),
             seen: None,
             kill_point: None,
+            below,
         },
         None => {
             let (status, reach) = entry.status_and_reach();
@@ -180,6 +182,7 @@ fn result(entry: &Entry, kill: &Kill) -> wire::KillResult {
                 note: None,
                 seen: Some(reach == Reach::Seen),
                 kill_point: (reach != Reach::Seen).then_some(reach == Reach::Unseen),
+                below,
             }
         }
     }

@@ -55,7 +55,7 @@ impl Which {
 /// What is wrong with the expression.
 pub(crate) fn done(list: &ProcList, which: &Which, view: &View) -> Result<String, String> {
     let view = which.of(list, view)?;
-    Ok(render(list, &last(list, which.n, &view), &view))
+    Ok(answer(list, &last(list, which.n, &view), &view))
 }
 
 /// The same, to be shown in another way.
@@ -80,13 +80,21 @@ pub(crate) fn slow(list: &ProcList, which: &Which, view: &View) -> Result<String
     let mut entries = list.finished().slowest();
     entries.sort_by_cached_key(|entry| Reverse(entry.with(|row| row.age(now))));
     entries.truncate(SLOWEST);
-    Ok(render(list, &first(entries, which.n, &view), &view))
+    Ok(answer(list, &first(entries, which.n, &view), &view))
 }
 
 /// The first `n` that the view shows.
 fn first(entries: Vec<Arc<Entry>>, n: usize, view: &View) -> Vec<Arc<Entry>> {
     let now = Moment::now();
     entries.into_iter().filter(|entry| entry.with(|row| view.shows(row, now))).take(n).collect()
+}
+
+fn answer(list: &ProcList, entries: &[Arc<Entry>], view: &View) -> String {
+    match (entries, &view.filter) {
+        ([], Some(_)) => "no finished task matches\n".to_string(),
+        ([], None) => "no finished task is kept\n".to_string(),
+        _ => render(list, entries, view),
+    }
 }
 
 fn render(list: &ProcList, entries: &[Arc<Entry>], view: &View) -> String {
@@ -175,7 +183,8 @@ mod tests {
         let text = done_text(&list, &killed, Clearance::Secret);
         assert_eq!(text.lines().count(), 2);
         let filter = Some("note~x".to_string());
-        assert_eq!(done_text(&list, &Which { filter, ..all() }, Clearance::Secret).lines().count(), 1);
+        assert_eq!(done_text(&list, &Which { filter, ..all() }, Clearance::Secret), "no finished task matches\n");
+        assert_eq!(slow_text(&ProcList::new(), Clearance::Secret), "no finished task is kept\n");
     }
 
     #[test]
