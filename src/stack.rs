@@ -5,6 +5,8 @@
 //! then. What they are called is looked up where the answer is made, and forgotten again.
 
 mod frames;
+mod names;
+mod places;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -19,7 +21,7 @@ use crate::escape;
 use crate::list::ProcList;
 use crate::own_thread::on_own_thread;
 use crate::probe::{Parked, Probe};
-use frames::{Place, Places};
+use places::{Place, Places};
 use pm_probe_waker::Use;
 
 /// How long the runtime may take to poll the task.

@@ -1,0 +1,222 @@
+//! Places: where a task is parked, made of its stacks.
+
+use std::collections::HashMap;
+
+use super::frames::{Frame, Origin};
+use super::names::Names;
+use crate::escape;
+
+/// How many frames of a place are printed.
+const SHOWN: usize = 16;
+
+/// Where a task is parked.
+pub(super) struct Places {
+    pub(super) all: Vec<Place>,
+    /// So many have no name that says anything.
+    pub(super) unnamed: usize,
+    /// There are names, and files.
+    has_names: bool,
+    has_files: bool,
+}
+
+/// One place.
+#[derive(PartialEq, Eq)]
+pub(super) struct Place {
+    /// What is parked.
+    leaf: String,
+    remark: &'static str,
+    /// What waits for it, innermost first.
+    frames: Vec<Frame>,
+    times: usize,
+}
+
+impl Places {
+    /// Looks up what these stacks are, each innermost first. Equal ones are one place.
+    pub(super) fn of(stacks: Vec<Vec<usize>>) -> Self {
+        let mut places = Places { all: Vec::new(), unnamed: 0, has_names: false, has_files: false };
+        let names = Names::load();
+        let mut known: HashMap<usize, Vec<Frame>> = HashMap::new();
+        for stack in stacks {
+            let mut frames: Vec<Frame> = Vec::new();
+            for ip in stack {
+                let of_ip = || names.as_ref().map_or_else(Vec::new, |names| names.frames(ip));
+                frames.extend_from_slice(known.entry(ip).or_insert_with(of_ip));
+            }
+            let has_files = frames.iter().any(|frame| !frame.file.is_empty());
+            places.has_names |= !frames.is_empty();
+            places.has_files |= has_files;
+            let Some(place) = Place::of(frames) else {
+                // With files it is known that this crate itself waits there, for a kill.
+                places.unnamed += usize::from(!has_files);
+                continue;
+            };
+            match places.all.iter_mut().find(|known| known.leaf == place.leaf && known.frames == place.frames) {
+                Some(known) => known.times += 1,
+                None => places.all.push(place),
+            }
+        }
+        places
+    }
+
+    /// How to have more.
+    pub(super) fn remark(&self) -> Option<&'static str> {
+        match (self.has_names, self.has_files) {
+            _ if self.all.is_empty() && self.unnamed == 0 => None,
+            (false, _) => Some("the names cannot be read: the program is stripped, or is no Linux program"),
+            (true, false) => Some("for files and lines, build with debug = \"line-tables-only\" in its profile"),
+            (true, true) => None,
+        }
+    }
+}
+
+impl Place {
+    /// `None` if no frame is further in than this crate.
+    fn of(mut frames: Vec<Frame>) -> Option<Self> {
+        // What is further in is how the clone was seen.
+        if let Some(clone) = frames.iter().rposition(Frame::is_the_clone) {
+            frames.drain(..=clone);
+        }
+        let mut frames = frames.into_iter().filter(|frame| frame.origin != Origin::Std).peekable();
+        let mut leaf = frames.find(|frame| !frame.is_cell()).filter(|leaf| leaf.origin != Origin::Ours)?;
+        let mut remark = leaf.remark();
+        while leaf.origin == Origin::Dependency
+            && frames.peek().is_some_and(|frame| frame.krate == leaf.krate && !frame.is_combinator())
+        {
+            leaf = frames.next()?;
+            remark = if remark.is_empty() { leaf.remark() } else { remark };
+        }
+        let outer = frames.filter(|frame| frame.origin != Origin::Ours && !frame.is_glue());
+        let (leaf, frames) = match leaf.origin {
+            Origin::Dependency => (leaf.type_name(), outer.collect()),
+            _ => (leaf.name(), std::iter::once(leaf).chain(outer).collect()),
+        };
+        Some(Place { leaf, remark, frames, times: 1 })
+    }
+
+    /// What is parked, and the line that awaits it.
+    pub(super) fn top(&self) -> String {
+        let awaits = self.frames.iter().find(|frame| !frame.file.is_empty());
+        let at = awaits.map_or(String::new(), |frame| format!(" at {}:{}", escape::plain(&frame.file), frame.line));
+        format!("{}{at}", escape::plain(&self.leaf))
+    }
+
+    pub(super) fn lines(&self) -> Vec<String> {
+        let times = if self.times > 1 { format!(", {} times", self.times) } else { String::new() };
+        let mut lines = vec![format!("  {}{times}{}", escape::plain(&self.leaf), self.remark)];
+        // Further out is what has called the program: a framework.
+        let own = self.frames.iter().rposition(|frame| frame.origin == Origin::Program).map_or(SHOWN, |last| last + 1);
+        let shown = own.min(SHOWN).min(self.frames.len());
+        lines.extend(self.frames[..shown].iter().map(Frame::line));
+        if self.frames.len() > shown {
+            lines.push(format!("    .. {} more", self.frames.len() - shown));
+        }
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stack::frames::{ELSEWHERE, RUNNABLE, SOURCE};
+
+    const REGISTRY: &str = "/home/amy/.cargo/registry/src/index-0123/";
+
+    /// Frames as a release build with line tables only has them: a path where a function is not inlined, else a name.
+    fn place(frames: &[(&str, &str)]) -> Option<Place> {
+        let clone = Frame::new(
+            "pm_probe_waker::clone",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/crates/probe-waker/src/lib.rs"),
+            53,
+        );
+        let own = ("poll_into<app::report::{async_fn_env#0}>", format!("{SOURCE}run.rs"));
+        let frame = |(name, file): (&str, &str)| match file.strip_prefix("app/") {
+            Some(file) => Frame::new(name, &format!("/home/amy/app/{file}"), 7),
+            None if file.is_empty() => Frame::new(name, "", 0),
+            None => Frame::new(name, &format!("{REGISTRY}{file}"), 7),
+        };
+        let frames = frames.iter().map(|frame_of| frame(*frame_of));
+        Place::of(std::iter::once(clone).chain(frames).chain([Frame::new(own.0, &own.1, 7)]).collect())
+    }
+
+    fn lines(frames: &[(&str, &str)]) -> Vec<String> {
+        place(frames).expect("a place").lines()
+    }
+
+    #[test]
+    fn what_only_polls_others_is_not_what_is_parked() {
+        let sleep = [
+            (
+                "tokio::sync::task::atomic_waker::AtomicWaker::register_by_ref",
+                "tokio-1.48.0/src/sync/task/atomic_waker.rs",
+            ),
+            ("poll_elapsed", "tokio-1.48.0/src/runtime/time/entry.rs"),
+            ("<tokio::time::sleep::Sleep as core::future::future::Future>::poll", "tokio-1.48.0/src/time/sleep.rs"),
+        ];
+        let report = ("{async_fn#0}", "app/src/report.rs");
+        let below = |combinators: &[(&'static str, &'static str)]| lines(&[&sleep, combinators, &[report]].concat());
+        let expected = ["  tokio::time::sleep::Sleep", "    {async fn} at src/report.rs:7"];
+        assert_eq!(below(&[]), expected);
+        assert_eq!(below(&[("poll<()>", "tokio-1.48.0/src/time/timeout.rs")]), expected);
+        assert_eq!(
+            below(&[
+                ("poll<x::y>", "tokio-1.48.0/src/future/maybe_done.rs"),
+                ("{closure#0}", "tokio-1.48.0/src/macros/join.rs")
+            ]),
+            expected
+        );
+        assert_eq!(below(&[("poll", "futures-util-0.3.31/src/future/join_all.rs")]), expected);
+        let read = [
+            ("poll_read_ready", "tokio-1.48.0/src/runtime/io/registration.rs"),
+            ("poll_read", "tokio-1.48.0/src/net/tcp/stream.rs"),
+            ("poll_read<tokio::net::tcp::stream::TcpStream>", "tokio-1.48.0/src/io/async_read.rs"),
+            ("poll<x>", "tokio-1.48.0/src/io/util/read.rs"),
+            report,
+        ];
+        assert_eq!(lines(&read)[0], "  tokio::net::tcp::stream");
+    }
+
+    #[test]
+    fn what_a_leaf_hides_is_said() {
+        let report = ("app::report::{{closure}}", "");
+        let unordered = [
+            ("futures_core::task::__internal::atomic_waker::AtomicWaker::register", ""),
+            (
+                "<futures_util::stream::futures_unordered::FuturesUnordered<F> as futures_core::stream::Stream>::poll_next",
+                "",
+            ),
+            ("futures_util::stream::stream::StreamExt::poll_next_unpin", ""),
+            report,
+        ];
+        let expected = [
+            "  futures_util::stream::futures_unordered::FuturesUnordered (where the futures in it are parked cannot be seen)",
+            "    app::report::{closure}",
+        ];
+        assert_eq!(lines(&unordered), expected);
+        let joined =
+            [("<tokio::runtime::task::join::JoinHandle<T> as core::future::future::Future>::poll", ""), report];
+        assert_eq!(lines(&joined)[0], format!("  tokio::runtime::task::join::JoinHandle{ELSEWHERE}"));
+        let yields = [
+            ("tokio::runtime::scheduler::defer::Defer::defer", "tokio-1.48.0/src/runtime/scheduler/defer.rs"),
+            ("{async_fn#0}", "tokio-1.48.0/src/task/yield_now.rs"),
+            report,
+        ];
+        assert_eq!(lines(&yields)[0], format!("  tokio::task::yield_now{RUNNABLE}"));
+    }
+
+    #[test]
+    fn what_calls_the_program_is_counted_only_and_a_parameter_is_named_by_its_trait() {
+        let handler = "<F as axum::handler::Handler<(M, T1), S>>::call::{{closure}}";
+        let frames = [
+            ("tokio::sync::oneshot::Receiver<T>::poll", "tokio-1.48.0/src/sync/oneshot.rs"),
+            ("app::report", "app/src/report.rs"),
+            (handler, "axum-0.8.9/src/handler/mod.rs"),
+            ("poll", "axum-0.8.9/src/routing/route.rs"),
+        ];
+        assert_eq!(
+            lines(&frames),
+            ["  tokio::sync::oneshot::Receiver", "    app::report at src/report.rs:7", "    .. 2 more"]
+        );
+        assert_eq!(Frame::new(handler, "", 0).name(), "axum::handler::Handler");
+        assert!(place(&[]).is_none(), "this crate waits for a kill");
+    }
+}
