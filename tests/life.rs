@@ -145,7 +145,8 @@ fn a_kill_of_a_parent_reaches_all_below_it_but_for_the_independent() {
     assert!(refuses.check().is_ok() && rollback.check().is_ok());
     // Those that are born now are killed when they look, unless they are independent.
     let late = parent.child("late");
-    assert!(late.is_being_killed() && parent.child("undo").independent().check().is_ok());
+    assert!(late.is_being_killed() && list.get("req1/late").unwrap().killing.unwrap().message == "too slow");
+    assert!(parent.child("undo").independent().check().is_ok());
     assert!(parent.child("undo").independent().child("step").check().is_ok());
     assert_eq!(late.check().unwrap_err().to_string(), r#"process killed: "too slow""#);
     drop((late, deep, sort, fetch));
@@ -307,6 +308,7 @@ fn the_place_of_a_kill_is_that_of_the_last_status_if_it_came_later() {
     let handle = task.handle();
     let mut status_line = 0;
     let killed = runtime.block_on(task.run(async {
+        (0..255).for_each(|n| handle.set_status(format!("step {n}")));
         status_line = line!() + 1;
         handle.set_status("querying");
         list.kill("a", "").unwrap();

@@ -34,7 +34,7 @@ impl Places {
     /// Looks up what these stacks are, each innermost first. Equal ones are one place.
     pub(super) fn of(stacks: Vec<Vec<usize>>) -> Self {
         let mut places = Places { all: Vec::new(), unnamed: 0, has_names: false, has_files: false };
-        let names = Names::load();
+        let names = if stacks.is_empty() { None } else { Names::load() };
         let mut known: HashMap<usize, Vec<Frame>> = HashMap::new();
         for stack in stacks {
             let mut frames: Vec<Frame> = Vec::new();
@@ -201,6 +201,14 @@ mod tests {
             report,
         ];
         assert_eq!(lines(&yields)[0], format!("  tokio::task::yield_now{RUNNABLE}"));
+    }
+
+    #[test]
+    fn places_without_names_are_counted() {
+        let places = Places::of(vec![vec![usize::MAX / 2], vec![]]);
+        assert_eq!((places.all.len(), places.unnamed), (0, 2));
+        assert!(places.remark().is_some_and(|remark| remark.starts_with("the names cannot be read")));
+        assert!(Places::of(Vec::new()).remark().is_none(), "nothing waits");
     }
 
     #[test]
