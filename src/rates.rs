@@ -9,8 +9,8 @@ use crate::sketch::Sketch;
 /// A slot is so many seconds.
 const SLOT: u64 = 2;
 
-/// The last minute, and the slot that is not over.
-const SLOTS: usize = 31;
+/// The last minute, without the slot that is not over.
+const SLOTS: usize = 30;
 
 /// What started and ended in some seconds.
 ///
@@ -50,20 +50,22 @@ impl Rates {
 }
 
 /// What some of the threads ended.
+#[repr(C)]
 pub(crate) struct Recent {
-    slots: [Slot; SLOTS],
-    /// The slot of now, and when it begins and ends: so that most ends are counted without a division.
-    current: usize,
+    /// When the slot that is not over begins and ends: most ends are of it, and are counted without a division.
     began: Instant,
     ends: Instant,
+    current: Slot,
+    over: [Slot; SLOTS],
 }
 
 #[derive(Default)]
+#[repr(C)]
 struct Slot {
+    max: Duration,
+    counts: Counts,
     /// Which slot since the list was made; 0 if it is empty, because they are counted from 1.
     number: u64,
-    counts: Counts,
-    max: Duration,
     took: Sketch,
 }
 
@@ -96,7 +98,7 @@ impl Recent {
     }
 
     fn new(epoch: Instant) -> Self {
-        Recent { slots: std::array::from_fn(|_| Slot::default()), current: 0, began: epoch, ends: epoch }
+        Recent { began: epoch, ends: epoch, current: Slot::default(), over: std::array::from_fn(|_| Slot::default()) }
     }
 
     /// Takes in the end of a task that had started then.
@@ -106,7 +108,7 @@ impl Recent {
             self.turn_to(epoch, end.at);
         }
         let is_of_this_slot = started >= self.began;
-        let slot = &mut self.slots[self.current];
+        let slot = &mut self.current;
         match end.outcome {
             Outcome::Ended => slot.counts.ended += 1,
             Outcome::Killed => slot.counts.killed += 1,
@@ -124,20 +126,22 @@ impl Recent {
     #[cold]
     fn turn_to(&mut self, epoch: Instant, at: Instant) {
         let number = number(at.saturating_duration_since(epoch));
-        self.current = (number % SLOTS as u64) as usize;
+        let over = std::mem::take(&mut self.current);
+        let place = &mut self.over[(over.number % SLOTS as u64) as usize];
+        *place = over;
         self.began = epoch + Duration::from_secs((number - 1) * SLOT);
         self.ends = self.began + Duration::from_secs(SLOT);
-        self.slots[self.current].begin(number);
+        self.current.number = number;
     }
 
     /// Counts the start of a task that was started in an earlier slot.
     #[cold]
     fn record_start(&mut self, epoch: Instant, started: Instant) {
         let number = number(started.saturating_duration_since(epoch));
-        if number + SLOTS as u64 > self.slots[self.current].number {
-            let slot = &mut self.slots[(number % SLOTS as u64) as usize];
+        if number + SLOTS as u64 >= self.current.number {
+            let slot = &mut self.over[(number % SLOTS as u64) as usize];
             if slot.number < number {
-                slot.begin(number);
+                *slot = Slot { number, ..Slot::default() };
             }
             slot.counts.started += 1;
         }
@@ -145,15 +149,6 @@ impl Recent {
 
     pub(crate) fn memory() -> usize {
         size_of::<Self>()
-    }
-}
-
-impl Slot {
-    fn begin(&mut self, number: u64) {
-        self.number = number;
-        self.counts = Counts::default();
-        self.took.clear();
-        self.max = Duration::ZERO;
     }
 }
 
@@ -181,7 +176,8 @@ impl Window {
     }
 
     pub(crate) fn add(&mut self, recent: &Recent) {
-        for slot in recent.slots.iter().filter(|slot| (self.first..=self.now).contains(&slot.number)) {
+        let slots = recent.over.iter().chain([&recent.current]);
+        for slot in slots.filter(|slot| (self.first..=self.now).contains(&slot.number)) {
             self.counts.started += slot.counts.started;
             self.counts.ended += slot.counts.ended;
             self.counts.killed += slot.counts.killed;
