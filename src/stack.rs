@@ -9,12 +9,12 @@ mod names;
 mod places;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::entry::Entry;
 use crate::escape;
@@ -120,7 +120,7 @@ pub(crate) async fn answer(list: &ProcList, name: &str) -> String {
 pub(crate) async fn of_task(entry: Arc<Entry>) -> Option<String> {
     let (look, waiting) = ask(&entry)?;
     wait(&look).await;
-    let told = on_own_thread(move || tell(&entry, &look, waiting)).await;
+    let told = alone(move || tell(&entry, &look, waiting)).await;
     Some(told.unwrap_or_else(|| "internal error: the stack could not be read".to_string()))
 }
 
@@ -178,6 +178,28 @@ fn ask(entry: &Arc<Entry>) -> Option<(Arc<Look>, usize)> {
     let waiting = entry.ask(Arc::clone(&look) as Arc<dyn Probe>)?;
     looks.push(Recent { task: Arc::downgrade(entry), look: Arc::clone(&look), waiting });
     Some((look, waiting))
+}
+
+/// Calls `work` when no other one is under way: to look names up takes the memory of the debug information. Half a
+/// processor has to do for all who ask.
+async fn alone<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Option<R> {
+    static ONE: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(1));
+    static NEXT: Mutex<Option<Instant>> = Mutex::new(None);
+    let next = || NEXT.lock().unwrap_or_else(PoisonError::into_inner);
+    // The work has it, because whoever asks may leave.
+    let permit = ONE.acquire().await;
+    let pause = *next();
+    if let Some(pause) = pause {
+        sleep_until(pause).await;
+    }
+    on_own_thread(move || {
+        let began = Instant::now();
+        let result = work();
+        *next() = Some(Instant::now() + began.elapsed());
+        drop(permit);
+        result
+    })
+    .await
 }
 
 async fn wait(look: &Look) {
@@ -242,4 +264,33 @@ fn tell(entry: &Entry, look: &Look, waiting: usize) -> String {
     }
     lines.extend(places.remark().map(str::to_string));
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn names_are_looked_up_by_one_at_a_time_also_for_who_does_not_wait() {
+        static UNDER_WAY: AtomicUsize = AtomicUsize::new(0);
+        let work = || {
+            let others = UNDER_WAY.fetch_add(1, Ordering::SeqCst);
+            // As long as another one would take to come.
+            (0..1000).for_each(|_| std::thread::yield_now());
+            UNDER_WAY.fetch_sub(1, Ordering::SeqCst);
+            others
+        };
+        for _ in 0..8 {
+            let mut asks = Box::pin(alone(work));
+            for _ in 0..3 {
+                _ = futures_util::poll!(&mut asks);
+                tokio::task::yield_now().await;
+            }
+            drop(asks);
+        }
+        let all = futures_util::future::join_all((0..8).map(|_| alone(work))).await;
+        assert_eq!(all, [Some(0); 8]);
+    }
 }

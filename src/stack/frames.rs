@@ -99,6 +99,11 @@ impl Frame {
         modules.iter().any(|of| is_of(of))
     }
 
+    /// It says nothing of what is parked: of the standard library, or of tokio's turns.
+    pub(super) fn is_transparent(&self) -> bool {
+        self.origin == Origin::Std || self.is_of(&["task::coop"])
+    }
+
     /// It keeps a waker for another one, which is the leaf.
     pub(super) fn is_cell(&self) -> bool {
         self.is_of(&["sync::task::atomic_waker", "task::__internal::atomic_waker"])
@@ -112,7 +117,6 @@ impl Frame {
             "stream",
             "sink",
             "time::timeout",
-            "task::coop",
             "io::util",
             "io::async_read",
             "io::async_buf_read",

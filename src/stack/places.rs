@@ -76,7 +76,7 @@ impl Place {
         if let Some(clone) = frames.iter().rposition(Frame::is_the_clone) {
             frames.drain(..=clone);
         }
-        let mut frames = frames.into_iter().filter(|frame| frame.origin != Origin::Std).peekable();
+        let mut frames = frames.into_iter().filter(|frame| !frame.is_transparent()).peekable();
         let mut leaf = frames.find(|frame| !frame.is_cell()).filter(|leaf| leaf.origin != Origin::Ours)?;
         let mut remark = leaf.remark();
         while leaf.origin == Origin::Dependency
@@ -105,10 +105,15 @@ impl Place {
         let mut lines = vec![format!("  {}{times}{}", escape::plain(&self.leaf), self.remark)];
         // Further out is what has called the program: a framework.
         let own = self.frames.iter().rposition(|frame| frame.origin == Origin::Program).map_or(SHOWN, |last| last + 1);
-        let shown = own.min(SHOWN).min(self.frames.len());
-        lines.extend(self.frames[..shown].iter().map(Frame::line));
-        if self.frames.len() > shown {
-            lines.push(format!("    .. {} more", self.frames.len() - shown));
+        let mut left = self.frames.len();
+        // A recursion is one line.
+        for same in self.frames[..own.min(left)].chunk_by(|a, b| a == b).take(SHOWN) {
+            let times = if same.len() > 1 { format!(", {} times", same.len()) } else { String::new() };
+            lines.push(same[0].line() + &times);
+            left -= same.len();
+        }
+        if left > 0 {
+            lines.push(format!("    .. {left} more"));
         }
         lines
     }
@@ -165,6 +170,11 @@ mod tests {
             expected
         );
         assert_eq!(below(&[("poll", "futures-util-0.3.31/src/future/join_all.rs")]), expected);
+        let barrier =
+            [("poll<()>", "tokio-1.48.0/src/task/coop/mod.rs"), ("{async_fn#0}", "tokio-1.48.0/src/sync/barrier.rs")];
+        assert_eq!(below(&barrier)[0], "  tokio::sync::barrier", "what it is made of says less");
+        let deeper = [report, report];
+        assert_eq!(below(&deeper)[1], "    {async fn} at src/report.rs:7, 3 times");
         let read = [
             ("poll_read_ready", "tokio-1.48.0/src/runtime/io/registration.rs"),
             ("poll_read", "tokio-1.48.0/src/net/tcp/stream.rs"),
