@@ -210,16 +210,18 @@ impl Tree {
         self.tasks().filter(|(_, task)| task.kind == Kind::Signal(signal)).last()
     }
 
-    /// Starts what runs all the time.
+    /// Starts what runs all the time, as it is declared: whoever waits for another one finds that started.
     pub(crate) fn start(&self) {
-        for status in self.main.list() {
-            let _ = self.main.start(status.id);
+        for (_, task) in self.tasks() {
+            // Those that run aside only are not among them.
+            let _ = self.main.start(&task.name);
         }
     }
 
-    /// The names of what runs, or waits to. What somebody has stopped at the list is not among them.
+    /// The names of what runs, or waits to, as they are declared. What somebody has stopped at the list is not among them.
     pub(crate) fn supervised(&self) -> Vec<String> {
-        self.main.list().into_iter().filter(|status| status.supervised).map(|status| status.id).collect()
+        let is_supervised = |name: &String| self.main.status(name).is_some_and(|status| status.supervised);
+        self.tasks().map(|(_, task)| task.name.clone()).filter(is_supervised).collect()
     }
 
     /// Whether each has been ready, or has failed once: then the start is over.
