@@ -274,7 +274,7 @@ impl Work {
         entry: &Arc<Entry>,
         cx: &mut Context<'_>,
         look: Look,
-        poll: impl FnOnce(&mut Context<'_>) -> bool,
+        mut poll: impl FnMut(&mut Context<'_>) -> bool,
     ) -> Result<Poll<()>, Stopped> {
         // Whoever polls has caught what unwound before, and the task goes on.
         unwinding::clear_mark();
@@ -284,7 +284,7 @@ impl Work {
         }
         let is_ready = match probe::asked() == self.asked {
             true => catch_own(entry, || poll(cx))?,
-            false => self.poll_asked(entry, cx, poll)?,
+            false => self.poll_asked(entry, cx, &mut poll)?,
         };
         if is_ready {
             // A `run` inside it that was dropped gave up a part of the work only.
@@ -297,20 +297,23 @@ impl Work {
         Ok(Poll::Pending)
     }
 
-    /// The same when somebody has asked about some task: perhaps about this one.
+    /// The same when somebody has asked about some task: perhaps about this one. Each probe sees a `run` once.
     #[cold]
     fn poll_asked(
         &mut self,
         entry: &Arc<Entry>,
         cx: &mut Context<'_>,
-        poll: impl FnOnce(&mut Context<'_>) -> bool,
+        poll: &mut dyn FnMut(&mut Context<'_>) -> bool,
     ) -> Result<bool, Stopped> {
-        self.asked = probe::asked();
-        let mut poll = Some(poll);
-        let mut poll_once = |cx: &mut Context<'_>| poll.take().is_some_and(|poll| poll(cx));
-        match entry.probe() {
-            Some(probe) => catch_own(entry, || probe.poll(cx.waker(), &mut poll_once)),
-            None => catch_own(entry, || poll_once(cx)),
+        let since = std::mem::replace(&mut self.asked, probe::asked());
+        match entry.probe(since) {
+            Some((probe, asked)) => {
+                if probe::is_later(asked, self.asked) {
+                    self.asked = asked;
+                }
+                catch_own(entry, || probe.poll(entry, cx.waker(), poll))
+            }
+            None => catch_own(entry, || poll(cx)),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Stack: `stack <id>`. Where a task is parked, on stable Rust, for any executor.
 //!
-//! The task is woken, and its `run` polls it once with a [waker](pm_probe_waker) that tells when it is cloned: a leaf
+//! The task is woken, and its `run` polls it with a [waker](pm_probe_waker) that tells when it is cloned: a leaf
 //! that is not ready clones the waker, and the stack at that moment is where it is parked. Only instruction pointers are taken
 //! then. What they are called is looked up where the answer is made, and forgotten again.
 
@@ -8,7 +8,8 @@ mod frames;
 mod names;
 mod places;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -16,11 +17,14 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::entry::Entry;
+use crate::clock::Moment;
+use crate::columns::Clearance;
+use crate::entry::{Depth, Entry};
 use crate::escape;
 use crate::list::ProcList;
 use crate::own_thread::on_own_thread;
 use crate::probe::{Parked, Probe};
+use crate::proc::Proc;
 use places::{Place, Places};
 use pm_probe_waker::Use;
 
@@ -33,6 +37,9 @@ const OTHERS: Duration = Duration::from_millis(50);
 /// A look is shared by all who ask within so long.
 const FRESH: Duration = Duration::from_secs(1);
 
+/// Who asks so soon is told that it is now.
+const AT_ONCE: Duration = Duration::from_millis(50);
+
 /// `show` tells for so long what a look has found.
 const KNOWN: Duration = Duration::from_secs(60);
 
@@ -40,30 +47,61 @@ const KNOWN: Duration = Duration::from_secs(60);
 const PLACES: usize = 64;
 const FRAMES: usize = 64;
 
+/// How often a task is polled at most, until it waits at the same places as before.
+const ROUNDS: usize = 4;
+
 /// One look at a task.
 pub(crate) struct Look {
     at: Instant,
+    /// The task when somebody asked, and how many futures waited for something of it then.
+    asked: Proc,
+    waiting: AtomicUsize,
     found: Mutex<Found>,
     polled: Notify,
-    /// What was parked, once that has been looked up.
-    leaves: OnceLock<Vec<String>>,
+    /// What it has found, once that has been looked up.
+    told: OnceLock<Told>,
 }
 
 #[derive(Default)]
 struct Found {
-    /// How many polls there were, and how many of them were not ready.
+    /// How many runs were polled, and how many of them were not ready.
     polls: usize,
     parked: usize,
-    /// Not parked: it has woken itself, to be polled again.
-    has_woken_itself: bool,
+    /// The task when it was parked.
+    proc: Option<Proc>,
+    seen: Seen,
+    /// It did not stay at the same places.
+    is_moving: bool,
+}
+
+/// What waits in one poll.
+#[derive(Default)]
+struct Seen {
     stacks: Vec<Vec<usize>>,
     /// Those that had no room.
     more: usize,
+    /// Not parked: it has woken itself, to be polled again.
+    has_woken_itself: bool,
+}
+
+/// An answer: what it begins with, and the lines below.
+struct Told {
+    head: String,
+    lines: Vec<String>,
+    /// What was parked at each place.
+    leaves: Vec<String>,
 }
 
 impl Look {
-    fn new() -> Arc<Self> {
-        Arc::new(Look { at: Instant::now(), found: Mutex::default(), polled: Notify::new(), leaves: OnceLock::new() })
+    fn new(entry: &Entry) -> Arc<Self> {
+        Arc::new(Look {
+            at: Instant::now(),
+            asked: row(entry),
+            waiting: AtomicUsize::new(0),
+            found: Mutex::default(),
+            polled: Notify::new(),
+            told: OnceLock::new(),
+        })
     }
 
     fn found(&self) -> MutexGuard<'_, Found> {
@@ -71,17 +109,47 @@ impl Look {
     }
 }
 
-impl Probe for Look {
-    fn poll(&self, waker: &Waker, poll: &mut dyn FnMut(&mut Context<'_>) -> bool) -> bool {
-        let mut outside = Vec::new();
-        pm_probe_waker::trace(&mut outside, usize::MAX);
-        let stacks = Mutex::new(Vec::new());
-        let has_woken_itself = AtomicBool::new(false);
-        let on_use = |how| {
-            if how == Use::Wake {
-                has_woken_itself.store(true, Ordering::Relaxed);
-                return;
-            }
+fn row(entry: &Entry) -> Proc {
+    entry.snapshot(Clearance::Public, Depth::Row, Moment::now()).without_secrets()
+}
+
+thread_local! {
+    /// The looks that are polling on this thread.
+    static INSIDE: RefCell<Vec<*const Look>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A look that is polling.
+struct Inside;
+
+impl Inside {
+    /// `None` if it is polling already: a `run` inside of one that it polls belongs to that.
+    fn of(look: *const Look) -> Option<Self> {
+        INSIDE.with_borrow_mut(|inside| {
+            let is_new = !inside.contains(&look);
+            is_new.then(|| inside.push(look))
+        })?;
+        Some(Inside)
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        INSIDE.with_borrow_mut(|inside| _ = inside.pop());
+    }
+}
+
+/// Polls once. `None` if it was ready.
+fn see(waker: &Waker, poll: &mut dyn FnMut(&mut Context<'_>) -> bool) -> Option<Seen> {
+    let mut outside = Vec::new();
+    pm_probe_waker::trace(&mut outside, usize::MAX);
+    let seen = Mutex::new(Seen::default());
+    let on_use = |how| {
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if how == Use::Wake {
+            seen.has_woken_itself = true;
+        } else if seen.stacks.len() == PLACES {
+            seen.more += 1;
+        } else {
             let room = FRAMES + outside.len();
             let mut frames = Vec::with_capacity(room);
             if pm_probe_waker::trace(&mut frames, room) <= room {
@@ -90,17 +158,47 @@ impl Probe for Look {
                 frames.truncate(frames.len() - same.count());
             }
             frames.truncate(FRAMES);
-            stacks.lock().unwrap_or_else(PoisonError::into_inner).push(frames);
-        };
-        let is_ready = pm_probe_waker::poll(waker, &on_use, poll);
-        let stacks = stacks.into_inner().unwrap_or_else(PoisonError::into_inner);
+            seen.stacks.push(frames);
+        }
+    };
+    if pm_probe_waker::poll(waker, &on_use, poll) {
+        return None;
+    }
+    let mut seen = seen.into_inner().unwrap_or_else(PoisonError::into_inner);
+    seen.stacks.sort_unstable();
+    Some(seen)
+}
+
+impl Probe for Look {
+    /// Polls until what waits is what waited before: a leaf that was ready after all, or that the task has left behind in
+    /// the same poll, has cloned the waker as well.
+    fn poll(&self, entry: &Entry, waker: &Waker, poll: &mut dyn FnMut(&mut Context<'_>) -> bool) -> bool {
+        let Some(_inside) = Inside::of(self) else { return poll(&mut Context::from_waker(waker)) };
+        let mut last: Option<Seen> = None;
+        let mut is_moving = true;
+        for _ in 0..ROUNDS {
+            let seen = see(waker, poll);
+            is_moving = match (&last, &seen) {
+                (Some(last), Some(seen)) => (&last.stacks, last.more) != (&seen.stacks, seen.more),
+                _ => true,
+            };
+            last = seen;
+            if last.is_none() || !is_moving {
+                break;
+            }
+        }
+        let is_ready = last.is_none();
+        let proc = row(entry);
         let mut found = self.found();
         found.polls += 1;
-        if !is_ready {
+        if let Some(seen) = last {
             found.parked += 1;
-            found.has_woken_itself |= has_woken_itself.into_inner();
-            for stack in stacks {
-                if found.stacks.len() < PLACES { found.stacks.push(stack) } else { found.more += 1 }
+            found.proc = Some(proc);
+            found.is_moving |= is_moving;
+            found.seen.has_woken_itself |= seen.has_woken_itself;
+            found.seen.more += seen.more;
+            for stack in seen.stacks {
+                if found.seen.stacks.len() < PLACES { found.seen.stacks.push(stack) } else { found.seen.more += 1 }
             }
         }
         drop(found);
@@ -118,20 +216,29 @@ pub(crate) async fn answer(list: &ProcList, name: &str) -> String {
 
 /// The same for a task that was found. `None` if it has ended.
 pub(crate) async fn of_task(entry: Arc<Entry>) -> Option<String> {
-    let (look, waiting) = ask(&entry)?;
+    let look = ask(&entry)?;
+    // The one who has begun it is told what is; the others, what was.
+    let ago = look.at.elapsed();
+    let ago = if ago > AT_ONCE { format!(", {:.1}s ago", ago.as_secs_f64()) } else { String::new() };
     wait(&look).await;
-    let told = alone(move || tell(&entry, &look, waiting)).await;
-    Some(told.unwrap_or_else(|| "internal error: the stack could not be read".to_string()))
+    if look.told.get().is_none() {
+        let look = Arc::clone(&look);
+        alone(move || _ = look.told.get_or_init(|| tell(&entry, &look))).await;
+    }
+    let Some(Told { head, lines, .. }) = look.told.get() else {
+        return Some("internal error: the stack could not be read".to_string());
+    };
+    let colon = if lines.is_empty() { "" } else { ":" };
+    Some([format!("{head}{ago}{colon}")].iter().chain(lines).map(String::as_str).collect::<Vec<_>>().join("\n"))
 }
 
 /// The last looks.
 static LOOKS: Mutex<Vec<Recent>> = Mutex::new(Vec::new());
 
-/// A look at a task of which so many futures waited for something.
+/// A look at a task.
 struct Recent {
     task: Weak<Entry>,
     look: Arc<Look>,
-    waiting: usize,
 }
 
 impl Recent {
@@ -155,7 +262,7 @@ impl Known {
         let looks = looks();
         let young = looks.iter().rev().filter(|recent| recent.look.at.elapsed() < KNOWN);
         let parked = young.filter_map(|recent| {
-            let places = recent.look.leaves.get().filter(|leaves| !leaves.is_empty())?.clone();
+            let places = recent.look.told.get().map(|told| &told.leaves).filter(|leaves| !leaves.is_empty())?.clone();
             Some((Weak::clone(&recent.task), Parked { ago: recent.look.at.elapsed(), places }))
         });
         Known { looks: parked.collect() }
@@ -167,17 +274,23 @@ impl Known {
     }
 }
 
-/// Begins a look, or joins one that is fresh. Tells how many futures wait for something of the task. `None` if it has ended.
-fn ask(entry: &Arc<Entry>) -> Option<(Arc<Look>, usize)> {
-    let mut looks = looks();
-    looks.retain(|recent| recent.look.at.elapsed() < KNOWN);
-    if let Some(fresh) = looks.iter().rev().find(|recent| recent.is_of(entry) && recent.look.at.elapsed() < FRESH) {
-        return Some((Arc::clone(&fresh.look), fresh.waiting));
-    }
-    let look = Look::new();
+/// Begins a look, or joins one that is fresh. `None` if the task has ended.
+fn ask(entry: &Arc<Entry>) -> Option<Arc<Look>> {
+    let look = {
+        let mut looks = looks();
+        looks.retain(|recent| recent.look.at.elapsed() < KNOWN);
+        let is_fresh = |recent: &&Recent| recent.is_of(entry) && recent.look.at.elapsed() < FRESH;
+        if let Some(fresh) = looks.iter().rev().find(is_fresh) {
+            return Some(Arc::clone(&fresh.look));
+        }
+        let look = Look::new(entry);
+        looks.push(Recent { task: Arc::downgrade(entry), look: Arc::clone(&look) });
+        look
+    };
+    // Under no lock, because it wakes.
     let waiting = entry.ask(Arc::clone(&look) as Arc<dyn Probe>)?;
-    looks.push(Recent { task: Arc::downgrade(entry), look: Arc::clone(&look), waiting });
-    Some((look, waiting))
+    look.waiting.store(waiting, Ordering::Relaxed);
+    Some(look)
 }
 
 /// Calls `work` when no other one is under way: to look names up takes the memory of the debug information. Half a
@@ -216,61 +329,102 @@ async fn wait(look: &Look) {
     tokio::time::sleep(OTHERS).await;
 }
 
-fn tell(entry: &Entry, look: &Look, waiting: usize) -> String {
-    let proc = entry.proc();
+fn tell(entry: &Entry, look: &Look) -> Told {
+    let Found { polls, parked, proc, seen, is_moving } = std::mem::take(&mut *look.found());
+    let proc = proc.as_ref().unwrap_or(&look.asked);
     let (id, status, time) = (escape::id(&proc.id), escape::quoted_cell(&proc.status), proc.in_status.as_secs_f64());
     let site = proc.site.as_ref().map_or(String::new(), |site| format!(", set at {site}"));
-    let found = look.found();
     let begin = format!("{id} in {status} for {time:.1}s{site}");
-    if proc.outcome.is_some() {
-        return format!("{id} has ended meanwhile");
+    let told = |head: String| Told { head, lines: Vec::new(), leaves: Vec::new() };
+    if entry.has_ended() {
+        return told(format!("{id} has ended meanwhile"));
     }
-    if found.polls == 0 {
-        return match waiting {
-            0 => format!("{begin}: it is not parked in run: it computes, or works on a thread"),
+    if polls == 0 {
+        return told(match look.waiting.load(Ordering::Relaxed) {
+            0 => format!("{begin}: no run of it waits: it computes, works on a thread, or awaits outside of run"),
             _ => format!(
-                "{begin}: the runtime has not polled it within 1 s: all its workers may be busy, or it computes"
+                "{begin}: the runtime has polled no run of it within 1 s: all its workers may be busy, or it computes, or \
+                 awaits outside of run"
             ),
-        };
+        });
     }
-    if found.parked == 0 {
-        return format!("{begin}: it was ready when it was polled: it was not parked");
+    if parked == 0 {
+        return told(format!("{begin}: it was ready when it was polled: it was not parked"));
     }
-    let stacks = found.stacks.clone();
-    let (more, has_woken_itself) = (found.more, found.has_woken_itself);
-    drop(found);
-    let places = Places::of(stacks);
-    _ = look.leaves.set(places.all.iter().map(Place::top).collect());
-    let mut lines = Vec::new();
-    match places.all.len() + places.unnamed {
-        0 if has_woken_itself => lines.push(format!("{begin}: runnable, not parked: it has asked to be polled again")),
-        0 => lines.push(format!(
-            "{begin}: parked, at a place that cannot be seen: nothing in it has kept the waker of this poll"
-        )),
-        1 => lines.push(format!("{begin}, parked:")),
-        n => lines.push(format!("{begin}, parked at {n} places:")),
-    }
-    lines.extend(places.all.iter().flat_map(Place::lines));
+    let places = Places::of(seen.stacks);
+    let count = places.all.len() + places.unnamed;
+    let head = match count {
+        0 if seen.has_woken_itself => format!("{begin}: runnable, not parked: it has asked to be polled again"),
+        0 => format!("{begin}: parked, at a place that cannot be seen: nothing in it has kept the waker of this poll"),
+        1 => format!("{begin}, parked"),
+        n => format!("{begin}, parked at {n} places"),
+    };
+    let mut lines: Vec<String> = places.all.iter().flat_map(Place::lines).collect();
     match places.unnamed {
         0 => {}
         1 => lines.push("  at a place that has no name".to_string()),
         n => lines.push(format!("  at {n} places that have no name")),
     }
-    if more > 0 {
-        lines.push(format!("  .. and {more} more"));
+    if seen.more > 0 {
+        lines.push(format!("  .. and {} more", seen.more));
     }
-    if has_woken_itself && lines.len() > 1 {
+    if count > 0 && is_moving {
+        lines.push("  it went on while it was looked at: some of these may be over".to_string());
+    }
+    if count > 0 && seen.has_woken_itself {
         lines.push("  and it has asked to be polled again: it is runnable, not parked".to_string());
     }
     lines.extend(places.remark().map(str::to_string));
-    lines.join("\n")
+    Told { head, lines, leaves: places.all.iter().map(Place::top).collect() }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
+    use std::task::Poll;
 
     use super::*;
+    use crate::task::Handle;
+
+    /// What a look sees that polls a future which tells the number of the poll.
+    fn seen<F: Future>(future: impl FnOnce(Handle) -> F) -> Found {
+        let task = ProcList::new().start("a");
+        let look = Look::new(&task.entry);
+        let mut future = std::pin::pin!(future(task.handle()));
+        look.poll(&task.entry, Waker::noop(), &mut |cx| future.as_mut().poll(cx).is_ready());
+        std::mem::take(&mut *look.found())
+    }
+
+    #[test]
+    fn what_was_ready_after_all_or_is_left_behind_is_no_place() {
+        let found = seen(|task| async move {
+            for _ in 0..20 {
+                std::future::poll_fn(|cx| Poll::Ready(drop(cx.waker().clone()))).await;
+            }
+            task.set_status("querying");
+            std::future::poll_fn(|cx| {
+                drop(cx.waker().clone());
+                Poll::<()>::Pending
+            })
+            .await;
+        });
+        assert_eq!((found.polls, found.parked, found.seen.stacks.len(), found.is_moving), (1, 1, 1, false));
+        assert_eq!(found.proc.expect("it was parked").status, "querying", "the one in which it waits");
+    }
+
+    #[test]
+    fn one_that_does_not_come_to_rest_is_said_to_move() {
+        let mut polls = 0;
+        let found = seen(|_| {
+            std::future::poll_fn(move |cx| {
+                polls += 1;
+                (0..polls).for_each(|_| drop(cx.waker().clone()));
+                Poll::<()>::Pending
+            })
+        });
+        assert_eq!((found.seen.stacks.len(), found.is_moving), (ROUNDS, true));
+        let found = seen(|_| std::future::ready(()));
+        assert_eq!((found.polls, found.parked), (1, 0));
+    }
 
     #[tokio::test]
     async fn names_are_looked_up_by_one_at_a_time_also_for_who_does_not_wait() {

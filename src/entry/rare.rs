@@ -27,8 +27,8 @@ pub(super) struct Rare {
     pub(super) births: u64,
     /// The kill of its parent, which it was born under and has not looked at.
     pub(super) inherited: Option<Arc<Kill>>,
-    /// Who asked last where it is parked.
-    pub(super) probe: Option<Arc<dyn Probe>>,
+    /// Who asked last where it is parked, and which time that was.
+    pub(super) probe: Option<(Arc<dyn Probe>, u32)>,
 }
 
 /// The task below which another one stands.
@@ -49,7 +49,7 @@ pub(crate) struct Left {
     parent: Option<(Weak<Entry>, u64)>,
     /// They go on, below the parent.
     children: Vec<Weak<Entry>>,
-    _probe: Option<Arc<dyn Probe>>,
+    _probe: Option<(Arc<dyn Probe>, u32)>,
 }
 
 impl Rare {
@@ -112,20 +112,22 @@ impl Entry {
     #[cfg_attr(not(feature = "stack"), allow(dead_code))]
     pub(crate) fn ask(&self, probe: Arc<dyn Probe>) -> Option<usize> {
         let mut state = self.live()?;
-        let before = state.rare().probe.replace(probe);
+        // Under the lock: whoever sees that somebody has asked finds the probe.
+        let before = state.rare().probe.replace((probe, probe::ask()));
         let woken = state.waiters.take();
         drop(state);
         drop(before);
-        probe::ask();
         let waiting = woken.len();
         // They wait again when they are polled.
         woken.wake();
         Some(waiting)
     }
 
+    /// Who has asked since a time, and when.
     #[cold]
-    pub(crate) fn probe(&self) -> Option<Arc<dyn Probe>> {
-        self.lock().rare.as_ref().and_then(|rare| rare.probe.clone())
+    pub(crate) fn probe(&self, since: u32) -> Option<(Arc<dyn Probe>, u32)> {
+        let probe = self.lock().rare.as_ref().and_then(|rare| rare.probe.clone());
+        probe.filter(|(_, asked)| probe::is_later(*asked, since))
     }
 
     /// Replaces the deadline. Returns whether the task may be killed; if not, it has none.

@@ -99,6 +99,12 @@ impl Frame {
         modules.iter().any(|of| is_of(of))
     }
 
+    /// This crate itself waits, for a kill or an end.
+    pub(super) fn is_own_wait(&self) -> bool {
+        let path = self.function.trim_start_matches('<');
+        ["pm::entry::", "pm::waiters::", "pm::wait::"].iter().any(|module| path.starts_with(module))
+    }
+
     /// It says nothing of what is parked: of the standard library, or of tokio's turns.
     pub(super) fn is_transparent(&self) -> bool {
         self.origin == Origin::Std || self.is_of(&["task::coop"])
@@ -128,15 +134,17 @@ impl Frame {
     pub(super) fn remark(&self) -> &'static str {
         match () {
             () if self.is_of(&["runtime::scheduler::defer"]) => RUNNABLE,
-            () if self.is_of(&["stream::futures_unordered"]) => UNSEEN,
-            () if self.is_of(&["runtime::task::join"]) => ELSEWHERE,
+            () if self.is_of(&["stream::futures_unordered", "future::future::shared"]) => UNSEEN,
+            () if self.is_of(&["runtime::task::join", "task::join_set"]) => ELSEWHERE,
             () => "",
         }
     }
 
     /// What only combines futures: `join!`, `select!`, streams.
     pub(super) fn is_glue(&self) -> bool {
-        self.krate.starts_with("tokio") || self.krate.starts_with("futures")
+        let crates = ["tokio", "tokio-util", "tokio-stream", "tokio_util", "tokio_stream", "futures"];
+        let is_one = crates.contains(&self.krate.as_str()) || self.krate.starts_with("futures-");
+        self.origin == Origin::Dependency && (is_one || self.krate.starts_with("futures_"))
     }
 
     /// The type that is polled; its module, if that is all that is known.

@@ -45,9 +45,9 @@ impl Places {
             let has_files = frames.iter().any(|frame| !frame.file.is_empty());
             places.has_names |= !frames.is_empty();
             places.has_files |= has_files;
+            let is_ours = has_files || frames.iter().any(Frame::is_own_wait);
             let Some(place) = Place::of(frames) else {
-                // With files it is known that this crate itself waits there, for a kill.
-                places.unnamed += usize::from(!has_files);
+                places.unnamed += usize::from(!is_ours);
                 continue;
             };
             match places.all.iter_mut().find(|known| known.leaf == place.leaf && known.frames == place.frames) {
