@@ -398,7 +398,7 @@ mod tests {
     fn what_was_ready_after_all_or_is_left_behind_is_no_place() {
         let found = seen(|task| async move {
             for _ in 0..20 {
-                std::future::poll_fn(|cx| Poll::Ready(drop(cx.waker().clone()))).await;
+                drop(std::future::poll_fn(|cx| Poll::Ready(cx.waker().clone())).await);
             }
             task.set_status("querying");
             std::future::poll_fn(|cx| {

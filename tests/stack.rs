@@ -344,7 +344,8 @@ async fn a_look_sees_each_run_once_and_its_status_is_that_of_its_places() {
         assert!(again[0].starts_with(r#"req1 in "step 1""#) && again[0].contains("s ago"), "{again:#?}");
         assert_eq!(again[1..], first[1..]);
     }
-    (running.abort(), other.abort());
+    running.abort();
+    other.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
