@@ -40,7 +40,7 @@ impl Audit {
     /// Records a kill that has been accepted. One that came with that of another task is in its record: else the kill of a
     /// large family would push out all others.
     pub(crate) fn kill_accepted(&self, kill: &Arc<Kill>) {
-        if !kill.is_below {
+        if !kill.is_below() {
             self.push(Record::Kill(Arc::clone(kill)));
         }
         log::kill_accepted(kill);
@@ -109,7 +109,7 @@ fn kill_line(kill: &Kill) -> String {
             format!("{outcome} after {:.1}s{suffix}", after.as_secs_f64())
         }
     };
-    let columns = kill.columns().iter().map(|(name, value)| match value.contains([' ', ',', ')']) {
+    let columns = kill.columns.iter().map(|(name, value)| match value.contains([' ', ',', ')']) {
         true => format!("{name}=\"{value}\""),
         false => format!("{name}={value}"),
     });

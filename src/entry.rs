@@ -38,10 +38,9 @@ use compact_str::CompactString;
 use crate::clock::{Moment, WallTime};
 use crate::columns::Columns;
 use crate::history::History;
-use crate::kill::Kill;
+use crate::kill::{Kill, Request};
 use crate::killed::Killed;
 use crate::limits::{self, Truncations};
-use crate::peer::Peer;
 use crate::proc::Outcome;
 use crate::progress::Meter;
 use crate::request;
@@ -501,11 +500,12 @@ impl Entry {
         self.lock().forbidden = true;
     }
 
-    /// Requests that the task stop, and wakes it if it waits for that. `by` is `None` if the program
-    /// itself asks; `is_below`: with a task that it is below. Only [`Shared::request`](crate::list::Shared::request) calls it.
-    pub(crate) fn kill(&self, message: String, by: Option<Arc<Peer>>, is_below: bool) -> KillReply {
-        let is_over = message.len() > limits::MESSAGE;
-        let message = limits::cut(message.into(), limits::MESSAGE).into_owned();
+    /// Requests that the task stop, and wakes it if it waits for that. Only
+    /// [`Shared::request`](crate::list::Shared::request) calls it.
+    pub(crate) fn kill(&self, request: Request) -> KillReply {
+        let is_over = request.message.len() > limits::MESSAGE;
+        let message = limits::cut(request.message.into(), limits::MESSAGE).into_owned();
+        let request = Request { message, ..request };
         let id = self.id().to_string();
         let mut state = self.lock();
         match &state.life {
@@ -515,7 +515,7 @@ impl Entry {
             Life::Running => {}
         }
         let status = state.history.current().clone();
-        let kill = Arc::new(Kill::new(id, message, by, self.started, status, is_below));
+        let kill = Arc::new(Kill::new(request, id, self.started, status));
         state.life = Life::Killing { kill: Arc::clone(&kill), seen: false, unseen: 0, passed: 0 };
         self.signals.fetch_or(KILL, Ordering::Release);
         if is_over {
@@ -524,8 +524,8 @@ impl Entry {
         let woken = state.waiters.take();
         let hooks = state.rare.as_mut().map(|rare| std::mem::take(&mut rare.hooks)).unwrap_or_default();
         drop(state);
-        woken.wake();
         hooks.into_iter().for_each(|hook| hook.call(Arc::clone(&kill)));
+        woken.wake();
         KillReply::Accepted(kill)
     }
 
@@ -587,7 +587,7 @@ impl Entry {
     }
 
     #[inline]
-    fn look_at_inheritance(&self) {
+    pub(super) fn look_at_inheritance(&self) {
         if self.signals.load(Ordering::Acquire) & INHERITED != 0 {
             self.inherit();
         }

@@ -20,7 +20,7 @@ pub(crate) struct Hook {
 
 enum Stage {
     Waiting(Call),
-    /// The kill has come, and a thread of ours is about to make the call.
+    /// The kill has come, and somebody is about to make the call.
     Due(Call, Arc<Kill>),
     /// By this thread.
     Running(ThreadId),
@@ -39,11 +39,24 @@ impl Hook {
 
     /// Has the call made, on a thread of ours.
     pub(crate) fn call(self: Arc<Self>, kill: Arc<Kill>) {
+        if self.is_due(kill) {
+            workers::run(Box::new(move || self.run()));
+        }
+    }
+
+    /// The kill has come: the call can be taken back no more. Returns whether it was only waiting.
+    pub(crate) fn is_due(&self, kill: Arc<Kill>) -> bool {
         let mut stage = self.stage();
-        let Stage::Waiting(call) = std::mem::replace(&mut *stage, Stage::Over) else { return };
-        *stage = Stage::Due(call, kill);
-        drop(stage);
-        workers::run(Box::new(move || self.run()));
+        match std::mem::replace(&mut *stage, Stage::Over) {
+            Stage::Waiting(call) => {
+                *stage = Stage::Due(call, kill);
+                true
+            }
+            later => {
+                *stage = later;
+                false
+            }
+        }
     }
 
     fn run(&self) {

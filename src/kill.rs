@@ -10,6 +10,17 @@ use crate::peer::Peer;
 use crate::proc::Outcome;
 use crate::waiters::{Key, Waiters};
 
+/// What is asked for.
+pub(crate) struct Request {
+    pub(crate) message: String,
+    /// The operator; `None` if the program itself asks.
+    pub(crate) by: Option<Arc<Peer>>,
+    /// The kill of a task that this one is below, which it comes with.
+    pub(crate) above: Option<Arc<Kill>>,
+    /// What the table prints of the task, without secrets. None of a task that is below: it is not in the audit.
+    pub(crate) columns: Vec<(String, String)>,
+}
+
 /// One kill. The victim shares it with all who wait for the outcome. A task has at most one.
 #[derive(Debug)]
 pub(crate) struct Kill {
@@ -22,11 +33,11 @@ pub(crate) struct Kill {
     /// The age and the status of the task at that time.
     pub(crate) age: Duration,
     pub(crate) status: Cow<'static, str>,
-    /// What the table printed of the task, without secrets: set at once.
-    columns: OnceLock<Vec<(String, String)>>,
-    /// It came with the kill of a task that this one is below.
-    pub(crate) is_below: bool,
-    /// How many tasks below it the kill has reached.
+    /// See [`Request`].
+    pub(crate) columns: Vec<(String, String)>,
+    /// The kill that somebody asked for, if that was of a task that this one is below.
+    first: Option<Arc<Kill>>,
+    /// How many tasks below it the kill has come to.
     below: AtomicUsize,
     /// Whether its request has been sent to the log: its end comes after that.
     #[cfg_attr(not(feature = "tracing"), allow(dead_code))]
@@ -56,14 +67,9 @@ pub struct Ending {
 }
 
 impl Kill {
-    pub(crate) fn new(
-        id: String,
-        message: String,
-        by: Option<Arc<Peer>>,
-        started: Instant,
-        status: Cow<'static, str>,
-        is_below: bool,
-    ) -> Self {
+    pub(crate) fn new(request: Request, id: String, started: Instant, status: Cow<'static, str>) -> Self {
+        let Request { message, by, above, columns } = request;
+        let first = above.map(|above| above.first.clone().unwrap_or(above));
         let at = Instant::now();
         Kill {
             id,
@@ -73,8 +79,8 @@ impl Kill {
             time: SystemTime::now(),
             age: at.saturating_duration_since(started),
             status,
-            columns: OnceLock::new(),
-            is_below,
+            columns,
+            first,
             below: AtomicUsize::new(0),
             is_logged: Mutex::default(),
             ending: OnceLock::new(),
@@ -82,21 +88,28 @@ impl Kill {
         }
     }
 
-    pub(crate) fn set_below(&self, tasks: usize) {
-        self.below.store(tasks, Ordering::Relaxed);
+    /// Whether it came with the kill of a task that this one is below.
+    pub(crate) fn is_below(&self) -> bool {
+        self.first.is_some()
+    }
+
+    /// The kill that somebody asked for.
+    fn first(&self) -> &Kill {
+        self.first.as_deref().unwrap_or(self)
+    }
+
+    /// Whether somebody asked for both at once, by the kill of a task that is above theirs.
+    pub(crate) fn is_of_one_family(&self, other: &Kill) -> bool {
+        std::ptr::eq(self.first(), other.first())
+    }
+
+    /// It has come to so many tasks below this one.
+    pub(crate) fn reaches(&self, below: usize) {
+        self.first().below.fetch_add(below, Ordering::Relaxed);
     }
 
     pub(crate) fn below(&self) -> usize {
         self.below.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set_columns(&self, columns: Vec<(String, String)>) {
-        _ = self.columns.set(columns);
-    }
-
-    /// The columns that the table printed, as it printed them.
-    pub(crate) fn columns(&self) -> &[(String, String)] {
-        self.columns.get().map_or(&[], Vec::as_slice)
     }
 
     fn waiters(&self) -> MutexGuard<'_, Waiters> {

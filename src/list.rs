@@ -22,6 +22,7 @@ use crate::entry::{End, Entry, EntryRef, Extra, Fresh, Id, KillReply, List, Name
 use crate::escape;
 use crate::finished::Finished;
 use crate::key::{ById, IdentityHasher, Named};
+use crate::kill::Kill;
 use crate::kinds::{self, Kinds};
 use crate::limits::{self, ID};
 use crate::numbers::{Blocks, Numbers};
@@ -526,6 +527,10 @@ impl List for Stripe {
 
     fn kill(&self, entry: &Entry, message: String, by: Option<Arc<Peer>>) -> KillReply {
         self.shared.request(entry, message, by)
+    }
+
+    fn inherit(&self, entry: &Entry, kill: Arc<Kill>) {
+        self.shared.inherit(entry, kill);
     }
 
     /// For [`NAMES`] names. The values are hidden either way.

@@ -13,11 +13,11 @@ impl Handle {
     /// query in a database, a child process, a blocking read.
     ///
     /// It is called on a thread of this crate and under no lock, so it may block and panic; of these threads there are at
-    /// most eight, and one for each guard that is dropped while its call waits for one of them. If the task is being killed already, or was, it is called at once. It is dropped uncalled when the task
-    /// ends.
+    /// most eight, and one for each guard that is dropped before its call has been begun. If the task is being killed already,
+    /// or was, it is called at once. It is dropped uncalled when the task ends without a kill.
     ///
     /// Dropping the guard that this returns takes the call back; if the kill has been accepted by then, it waits until the
-    /// call has been made. What a database's cancel request meets is whatever its connection does next, so the connection
+    /// call has been made. So a guard that is a local of the killed future makes sure of the call. What a database's cancel request meets is whatever its connection does next, so the connection
     /// must not do something else while the request is on its way. In async code that wait blocks the thread, for as long as
     /// the call takes; so the call must not need that thread. A runtime of its own will do.
     ///
@@ -61,7 +61,10 @@ pub struct OnKill {
 
 impl Drop for OnKill {
     fn drop(&mut self) {
-        self.entry.forget_hook(&self.hook);
+        if let Some(kill) = self.entry.forget_hook(&self.hook) {
+            // Whoever asked for it may not have come to this call yet.
+            self.hook.is_due(kill);
+        }
         self.hook.take_back();
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::entry::{Entry, KillReply};
-use crate::kill::{Ending, Kill};
+use crate::kill::{Ending, Kill, Request};
 use crate::killed::KillError;
 use crate::list::{ProcList, Shared};
 use crate::peer::Peer;
@@ -129,7 +129,25 @@ impl Shared {
         message: String,
         by: Option<Arc<Peer>>,
     ) -> (KillReply, Vec<(Arc<Entry>, KillReply)>) {
-        let reply = self.request_one(entry, message, by, false);
+        self.request_family(entry, message, by, None)
+    }
+
+    /// Kills a task as `kill` has killed one that it is below.
+    pub(crate) fn inherit(&self, entry: &Entry, kill: Arc<Kill>) {
+        let reply = self.request_family(entry, kill.message.clone(), kill.by.clone(), Some(kill)).0;
+        if let KillReply::Accepted(kill) = reply {
+            kill.reaches(1);
+        }
+    }
+
+    fn request_family(
+        &self,
+        entry: &Entry,
+        message: String,
+        by: Option<Arc<Peer>>,
+        above: Option<Arc<Kill>>,
+    ) -> (KillReply, Vec<(Arc<Entry>, KillReply)>) {
+        let reply = self.request_one(entry, message, by, above);
         let KillReply::Accepted(kill) = &reply else { return (reply, Vec::new()) };
         let kill = Arc::clone(kill);
         let mut below: Vec<(Arc<Entry>, KillReply)> = Vec::new();
@@ -138,22 +156,31 @@ impl Shared {
         loop {
             // First the kill, then what is below: what is born meanwhile is born killed.
             for entry in next {
-                let reply = self.request_one(&entry, kill.message.clone(), kill.by.clone(), true);
+                let reply = self.request_one(&entry, kill.message.clone(), kill.by.clone(), Some(Arc::clone(&kill)));
                 below.push((entry, reply));
             }
             let Some((entry, _)) = below.get(at) else { break };
             next = entry.dependents();
             at += 1;
         }
-        kill.set_below(below.len());
+        // One that was born meanwhile, and has looked, has counted itself.
+        let has_counted = |reply: &KillReply| matches!(reply, KillReply::Already(its) if its.is_of_one_family(&kill));
+        kill.reaches(below.iter().filter(|(_, reply)| !has_counted(reply)).count());
         (reply, below)
     }
 
-    /// One task, and with another one that it `is_below`.
-    fn request_one(&self, entry: &Entry, message: String, by: Option<Arc<Peer>>, is_below: bool) -> KillReply {
-        let reply = entry.kill(message, by, is_below);
+    /// One task, and maybe with one `above` it.
+    fn request_one(
+        &self,
+        entry: &Entry,
+        message: String,
+        by: Option<Arc<Peer>>,
+        above: Option<Arc<Kill>>,
+    ) -> KillReply {
+        // Before the kill: the task may end at once.
+        let columns = if above.is_some() { Vec::new() } else { self.printed(entry) };
+        let reply = entry.kill(Request { message, by, above, columns });
         if let KillReply::Accepted(kill) = &reply {
-            kill.set_columns(self.printed(entry));
             self.audit().kill_accepted(kill);
         }
         reply

@@ -42,6 +42,7 @@ mod tests {
 
     use crate::ProcList;
     use crate::entry::{Cause, Guards, Id, Name};
+    use crate::kill::Request;
     use crate::value::Text;
 
     #[test]
@@ -51,13 +52,15 @@ mod tests {
             let name = Name::Id(id);
             entry(Start { name, started: Instant::now(), forbidden: false, list: list.stripe() }, |_| {})
         };
+        let request =
+            |message: &str| Request { message: message.to_string(), by: None, above: None, columns: Vec::new() };
         let old = entry(Id { hash: 1, id: "old" }, &list);
         let place = Arc::as_ptr(&old);
         old.set_col("token", Text::new().format("8e2b"), true);
         for n in 0..40 {
             old.set_status(format!("step {n}").into(), Some(Location::caller()));
         }
-        old.kill("too slow".to_string(), None, false);
+        old.kill(request("too slow"));
         old.kill_point(Location::caller()).expect("was killed");
         old.abandon();
         old.forbid_kill();
@@ -80,10 +83,7 @@ mod tests {
         assert!(proc.elapsed < std::time::Duration::from_secs(60) && new.memory() == size_of::<Entry>());
         new.set_col("token", Text::new().format("public"), false);
         assert_eq!(new.proc().cols[0].1, "public");
-        assert!(
-            matches!(new.kill(String::new(), None, false), crate::entry::KillReply::Accepted(..)),
-            "it may be killed"
-        );
+        assert!(matches!(new.kill(request("")), crate::entry::KillReply::Accepted(..)), "it may be killed");
         assert!(new.give_up(Guards::One, Cause::Done, None) && new.proc().outcome == Some(crate::Outcome::Ended));
     }
 

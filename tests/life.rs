@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use pm::ProcList;
@@ -160,8 +160,7 @@ fn a_kill_of_a_parent_reaches_all_below_it_but_for_the_independent() {
     );
     assert_eq!(sum, "req1, and 4 below it: 4 killed, 1 may not be killed");
     client.types("audit\n");
-    assert!(client.up_to("req1 ").contains(r#"req1 "too slow", and 4 below it: killed"#));
-    assert!(client.up_to("req1/late").contains(r#"req1/late "too slow": killed"#));
+    assert!(client.up_to("req1 ").contains(r#"req1 "too slow", and 5 below it: killed"#), "the late one is among them");
     assert_eq!(list.len(), 2, "the end of a parent does not end its children");
     drop((refuses, rollback));
 }
@@ -272,6 +271,35 @@ fn a_call_is_made_for_certain_once_the_kill_has_been_accepted() {
         drop(guard);
     }
     assert_eq!(called.load(Ordering::SeqCst), 500);
+}
+
+#[test]
+fn a_guard_that_the_kill_itself_drops_waits_for_the_call() {
+    let list = ProcList::new();
+    let called = Arc::new(AtomicUsize::new(0));
+    for _ in 0..100 {
+        let (task, count) = (list.start("a"), Arc::clone(&called));
+        let (tell, told) = mpsc::channel();
+        let work = std::thread::spawn(move || {
+            let on_kill = |_| {
+                let count = Arc::clone(&count);
+                task.on_kill(move |_| _ = count.fetch_add(1, Ordering::SeqCst))
+            };
+            let mut guards: Vec<_> = (0..50).map(on_kill).collect();
+            tell.send(()).unwrap();
+            while task.check().is_ok() {
+                std::hint::spin_loop();
+            }
+            // Whoever kills comes to the last of them last.
+            while let Some(last) = guards.pop() {
+                drop(last);
+            }
+        });
+        told.recv().unwrap();
+        list.kill("a", "").unwrap();
+        work.join().unwrap();
+    }
+    assert_eq!(called.load(Ordering::SeqCst), 5000);
 }
 
 #[test]
@@ -580,6 +608,64 @@ fn the_children_of_a_task_that_has_ended_go_on_below_its_parent() {
     assert!(child.check().is_ok() && !watch.is_ended() && list.is_empty());
     drop(child);
     assert!(watch.is_ended());
+}
+
+#[test]
+fn a_task_whose_parent_ends_while_that_is_killed_from_above_is_killed_and_woken() {
+    let list = ProcList::new();
+    for _ in 0..1000 {
+        let top = list.start("p");
+        let middle = top.child("c");
+        let deep = middle.child("g");
+        let (tell, told) = mpsc::channel();
+        let on_kill = deep.on_kill(move |_| tell.send(()).unwrap());
+        let at_once = Arc::new(Barrier::new(2));
+        let (ends, before) = (Arc::clone(&at_once), middle);
+        let ender = std::thread::spawn(move || {
+            ends.wait();
+            drop(before);
+        });
+        at_once.wait();
+        list.kill("p", "out").unwrap();
+        ender.join().unwrap();
+        told.recv_timeout(Duration::from_secs(20)).expect("it waits for its kill and does not look");
+        drop((on_kill, deep, top));
+    }
+}
+
+#[test]
+fn a_task_whose_ancestors_end_at_once_goes_on_below_the_one_that_is_left() {
+    let list = ProcList::new();
+    for _ in 0..1000 {
+        let top = list.start("p");
+        let second = top.child("2");
+        let third = second.child("3");
+        let deep = third.child("g");
+        let at_once = Arc::new(Barrier::new(2));
+        let (ends, before) = (Arc::clone(&at_once), third);
+        let ender = std::thread::spawn(move || {
+            ends.wait();
+            drop(before);
+        });
+        at_once.wait();
+        drop(second);
+        ender.join().unwrap();
+        assert_eq!(list.get("p/2/3/g").unwrap().parent.as_deref(), Some("p"));
+        assert_eq!(list.get("p").unwrap().children, ["p/2/3/g"]);
+        list.kill("p", "out").unwrap();
+        assert!(deep.check().is_err());
+    }
+}
+
+#[test]
+fn what_an_independent_task_leaves_is_independent_too() {
+    let list = ProcList::new();
+    let top = list.start("p");
+    let rollback = top.child("rollback").independent();
+    let step = rollback.child("step");
+    drop(rollback);
+    list.kill("p", "out").unwrap();
+    assert!(step.check().is_ok());
 }
 
 #[test]

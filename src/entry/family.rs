@@ -28,15 +28,17 @@ impl Entry {
         self.take_in(child, false);
     }
 
-    fn take_in(&self, child: &Arc<Entry>, is_independent: bool) {
+    /// Returns whether it is its child now: it is not if this task has ended.
+    fn take_in(&self, child: &Arc<Entry>, is_independent: bool) -> bool {
         let Some(number) = child.lock().rare.as_ref().and_then(|rare| rare.parent.as_ref()).map(|parent| parent.number)
         else {
-            return;
+            return false;
         };
         let mut state = self.lock();
         let inherited = || state.rare.as_ref().and_then(|rare| rare.inherited.as_ref());
         let kill = state.life.kill().or_else(inherited).cloned();
-        if matches!(state.life, Life::Running | Life::Killing { .. }) {
+        let is_alive = matches!(state.life, Life::Running | Life::Killing { .. });
+        if is_alive {
             state.rare().children.insert(number, Arc::downgrade(child));
         }
         drop(state);
@@ -44,6 +46,7 @@ impl Entry {
             child.lock().rare().inherited = kill;
             child.signals.fetch_or(INHERITED, Ordering::Release);
         }
+        is_alive
     }
 
     pub(super) fn forget_child(&self, number: u64) {
@@ -65,16 +68,30 @@ impl Entry {
         self.children().into_iter().filter(|child| !child.is_independent()).collect()
     }
 
-    /// Takes in a child of one of its children, which has ended.
-    pub(super) fn adopt(self: &Arc<Self>, child: &Arc<Entry>) {
-        let parent = self.bear();
-        let mut state = child.lock();
-        let Some(known) = state.rare.as_mut().and_then(|rare| rare.parent.as_mut()) else { return };
-        let before = std::mem::replace(known, Parent { is_independent: known.is_independent, ..parent });
-        let is_independent = before.is_independent;
-        drop(state);
-        drop(before);
-        self.take_in(child, is_independent);
+    /// Takes in a child of one of its children, which has ended; `was_independent`, that one. The kill of this task may have
+    /// passed it by in between.
+    pub(super) fn adopt(self: &Arc<Self>, child: &Arc<Entry>, was_independent: bool) {
+        let mut elder = Arc::clone(self);
+        let mut is_independent = was_independent;
+        loop {
+            let parent = elder.bear();
+            let mut state = child.lock();
+            let Some(known) = state.rare.as_mut().and_then(|rare| rare.parent.as_mut()) else { return };
+            is_independent |= known.is_independent;
+            let before = std::mem::replace(known, Parent { is_independent, ..parent });
+            drop(state);
+            drop(before);
+            if elder.take_in(child, is_independent) {
+                break;
+            }
+            // It has ended, too.
+            let above = elder.lock().rare.as_ref().and_then(|rare| rare.parent.clone());
+            let Some(above) = above else { break };
+            is_independent |= above.is_independent;
+            let Some(next) = above.entry.upgrade() else { break };
+            elder = next;
+        }
+        child.look_at_inheritance();
     }
 
     /// The kill of its parent is not its own from now on. One that it has seen stands.
@@ -101,7 +118,7 @@ impl Entry {
         if let Some(kill) = kill
             && let Some(list) = self.list()
         {
-            list.kill(self, kill.message.clone(), kill.by.clone());
+            list.inherit(self, kill);
         }
     }
 }

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use super::{End, Entry, Fresh, KillReply};
+use crate::kill::Kill;
 use crate::peer::Peer;
 
 /// What a task asks of the list that it is in.
@@ -19,6 +20,9 @@ pub(crate) trait List: Send + Sync {
 
     /// Kills the task, and all below it. `by` is `None` if the program itself asks.
     fn kill(&self, entry: &Entry, message: String, by: Option<Arc<Peer>>) -> KillReply;
+
+    /// Kills the task as `kill` has killed one that it is below.
+    fn inherit(&self, entry: &Entry, kill: Arc<Kill>);
 
     /// Remembers that columns of this name hold secrets.
     fn register_secret(&self, name: &str);

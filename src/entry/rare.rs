@@ -46,7 +46,7 @@ pub(crate) struct Parent {
 pub(crate) struct Left {
     deadline: Option<timer::Key>,
     hooks: Vec<Arc<Hook>>,
-    parent: Option<(Weak<Entry>, u64)>,
+    parent: Option<Parent>,
     /// They go on, below the parent.
     children: Vec<Weak<Entry>>,
     _probe: Option<(Arc<dyn Probe>, u32)>,
@@ -62,7 +62,7 @@ impl Rare {
             children: std::mem::take(&mut self.children).into_values().collect(),
             _probe: probe,
             hooks: std::mem::take(&mut self.hooks),
-            parent: self.parent.as_ref().map(|parent| (parent.entry.clone(), parent.number)),
+            parent: self.parent.clone(),
         }
     }
 
@@ -96,7 +96,8 @@ impl Entry {
         }
     }
 
-    pub(crate) fn forget_hook(&self, hook: &Arc<Hook>) {
+    /// Has `hook` called no more. Returns the kill that was accepted before: then it is too late for that.
+    pub(crate) fn forget_hook(&self, hook: &Arc<Hook>) -> Option<Arc<Kill>> {
         let mut state = self.lock();
         if let Some(rare) = state.rare.as_mut()
             && let Some(at) = rare.hooks.iter().position(|known| Arc::ptr_eq(known, hook))
@@ -104,7 +105,9 @@ impl Entry {
             let ours = rare.hooks.swap_remove(at);
             drop(state);
             drop(ours);
+            return None;
         }
+        state.life.kill().cloned()
     }
 
     /// Lets `probe` see the next poll of each `run` of the task, and wakes them. Returns how many futures wait for something
@@ -162,12 +165,12 @@ impl Drop for Left {
         for hook in self.hooks.drain(..) {
             hook.take_back();
         }
-        if let Some((parent, number)) = self.parent.take()
-            && let Some(parent) = parent.upgrade()
+        if let Some(known) = self.parent.take()
+            && let Some(parent) = known.entry.upgrade()
         {
-            parent.forget_child(number);
+            parent.forget_child(known.number);
             for child in self.children.drain(..).filter_map(|child| child.upgrade()) {
-                parent.adopt(&child);
+                parent.adopt(&child, known.is_independent);
             }
         }
     }

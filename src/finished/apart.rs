@@ -30,7 +30,9 @@ impl Reason {
     #[cold]
     pub(super) fn of(end: &End, extra: &Extra) -> Option<Self> {
         match end.outcome {
-            Outcome::Killed if extra.kill.as_ref().is_some_and(|(kill, _)| kill.is_below) => Some(Reason::KilledBelow),
+            Outcome::Killed if extra.kill.as_ref().is_some_and(|(kill, _)| kill.is_below()) => {
+                Some(Reason::KilledBelow)
+            }
             Outcome::Killed => Some(Reason::Killed),
             Outcome::Panicked => Some(Reason::Panicked),
             Outcome::Ended => extra.is_noted.then_some(Reason::Noted),
