@@ -9,8 +9,10 @@ use crate::unwinding;
 impl Handle {
     /// Starts a task whose parent is this one: its id is `req1/fetch`.
     ///
+    /// It has no columns of its own accord: give it those that the table prints, where they say what it works on.
+    ///
     /// A kill of a task reaches everything below it, with the same message: each of them is killed as if the operator had
-    /// named it, and the reply counts them. One that is [`independent`](Task::independent) is left alone, and one that
+    /// named it, and the reply counts them. One that is [`independent`](Task::independent) is left alone, which the reply says, and one that
     /// [refuses](Task::forbid_kill) is named in the reply. A child of a task that is being killed, or was, is born
     /// killed: it is killed as soon as it looks.
     ///

@@ -35,8 +35,8 @@ impl ProcList {
     /// secret.
     ///
     /// It looks every 50 ms. Each second it says through [`on_wait`](Drain::on_wait) how many tasks are left, and which are
-    /// the oldest. What is left at the end is killed with the message `shutting down`, waited for for another 5 s, and
-    /// [returned](Drained). Tasks may still start: they are waited for too. It needs tokio's timers;
+    /// the oldest. What is left at the end, independent children among it, is killed with the message `shutting down`,
+    /// waited for for another 5 s, and [returned](Drained). Tasks may still start: they are waited for too. It needs tokio's timers;
     /// [`drain_blocking`](Self::drain_blocking) needs none.
     ///
     /// # Cancel safety

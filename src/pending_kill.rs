@@ -115,27 +115,31 @@ impl Handle {
     }
 }
 
+/// What was answered to the kill of a task that others may be below.
+pub(crate) struct FamilyReply {
+    pub(crate) reply: KillReply,
+    /// For each that it has come to.
+    pub(crate) below: Vec<(Arc<Entry>, KillReply)>,
+    /// The independent ones, which go on with all that is below them.
+    pub(crate) spared: Vec<Arc<Entry>>,
+}
+
 impl Shared {
     /// The one door for kills: all of them go through it, and into the audit. `by` is `None` if the
     /// program itself asks. The kill of a task reaches those below it.
     pub(crate) fn request(&self, entry: &Entry, message: String, by: Option<Arc<Peer>>) -> KillReply {
-        self.request_all(entry, message, by).0
+        self.request_all(entry, message, by).reply
     }
 
     /// The same, with what was answered for each task below it.
-    pub(crate) fn request_all(
-        &self,
-        entry: &Entry,
-        message: String,
-        by: Option<Arc<Peer>>,
-    ) -> (KillReply, Vec<(Arc<Entry>, KillReply)>) {
+    pub(crate) fn request_all(&self, entry: &Entry, message: String, by: Option<Arc<Peer>>) -> FamilyReply {
         self.request_family(entry, message, by, None)
     }
 
     /// Kills a task as `kill` has killed one that it is below.
     pub(crate) fn inherit(&self, entry: &Entry, kill: Arc<Kill>) {
-        let reply = self.request_family(entry, kill.message.clone(), kill.by.clone(), Some(kill)).0;
-        if let KillReply::Accepted(kill) = reply {
+        let family = self.request_family(entry, kill.message.clone(), kill.by.clone(), Some(kill));
+        if let KillReply::Accepted(kill) = family.reply {
             kill.reaches(1);
         }
     }
@@ -146,27 +150,28 @@ impl Shared {
         message: String,
         by: Option<Arc<Peer>>,
         above: Option<Arc<Kill>>,
-    ) -> (KillReply, Vec<(Arc<Entry>, KillReply)>) {
+    ) -> FamilyReply {
         let reply = self.request_one(entry, message, by, above);
-        let KillReply::Accepted(kill) = &reply else { return (reply, Vec::new()) };
-        let kill = Arc::clone(kill);
-        let mut below: Vec<(Arc<Entry>, KillReply)> = Vec::new();
-        let mut next = entry.dependents();
+        let mut family = FamilyReply { reply, below: Vec::new(), spared: Vec::new() };
+        let KillReply::Accepted(kill) = &family.reply else { return family };
+        let (kill, below) = (Arc::clone(kill), &mut family.below);
+        let mut next = entry.children();
         let mut at = 0;
         loop {
             // First the kill, then what is below: what is born meanwhile is born killed.
+            family.spared.extend(next.extract_if(.., |entry| entry.is_independent()));
             for entry in next {
                 let reply = self.request_one(&entry, kill.message.clone(), kill.by.clone(), Some(Arc::clone(&kill)));
                 below.push((entry, reply));
             }
             let Some((entry, _)) = below.get(at) else { break };
-            next = entry.dependents();
+            next = entry.children();
             at += 1;
         }
         // One that was born meanwhile, and has looked, has counted itself.
         let has_counted = |reply: &KillReply| matches!(reply, KillReply::Already(its) if its.is_of_one_family(&kill));
         kill.reaches(below.iter().filter(|(_, reply)| !has_counted(reply)).count());
-        (reply, below)
+        family
     }
 
     /// One task, and maybe with one `above` it.

@@ -49,7 +49,11 @@ impl Sketch {
     /// The duration that so many percent do not exceed, by nearest rank; never more than `longest`, which is the longest
     /// that was added. Zero if there is none.
     pub(crate) fn percentile(&self, percent: u64, longest: Duration) -> Duration {
-        let rank = (self.count() * percent).div_ceil(100).max(1);
+        let count = self.count();
+        let rank = (count * percent).div_ceil(100).max(1);
+        if rank == count {
+            return longest;
+        }
         let mut seen = 0;
         for (at, count) in self.0.iter().enumerate() {
             seen += u64::from(*count);
@@ -103,6 +107,9 @@ mod tests {
         other.halve();
         other.halve();
         assert!((200..=250).contains(&other.count()));
+        let mut one = Sketch::default();
+        one.add(Duration::from_millis(300));
+        assert_eq!(one.percentile(50, Duration::from_millis(300)).as_millis(), 300);
         assert_eq!(Sketch::default().percentile(99, Duration::ZERO), Duration::ZERO);
         let mut long = Sketch::default();
         long.add(Duration::from_secs(100_000));

@@ -119,6 +119,13 @@ impl View {
         self.fields(list).find(&name).map_err(|why| invalid_column(text, why))
     }
 
+    /// The columns of the program that it shows, also of tasks that have ended.
+    pub(crate) fn own_columns(&self, list: &ProcList) -> Vec<Field> {
+        let chosen = self.columns.as_deref().unwrap_or_default();
+        let chosen: Vec<Field> = chosen.iter().filter(|field| matches!(field, Field::Column(_))).cloned().collect();
+        if chosen.is_empty() { self.fields(list).columns() } else { chosen }
+    }
+
     /// The columns that its reader may name.
     pub(crate) fn fields<'a>(&self, list: &'a ProcList) -> Fields<'a> {
         Fields::of(list, self.clearance)

@@ -137,7 +137,11 @@ fn a_kill_of_a_parent_reaches_all_below_it_but_for_the_independent() {
     client.up_to("init");
 
     let reply = client.asks("kill req1 too slow");
-    assert!(reply.starts_with(r#"killing req1 in "merging", "#) && reply.ends_with("s old, and 4 below it"), "{reply}");
+    assert!(
+        reply.starts_with(r#"killing req1 in "merging", "#)
+            && reply.ends_with("s old, and 4 below it; 1 that is independent goes on"),
+        "{reply}"
+    );
     assert_eq!(client.line(), "forbidden: req1/refuses may not be killed");
     for task in [&parent, &fetch, &sort, &deep] {
         assert_eq!(task.check().unwrap_err().message(), "too slow");
@@ -389,8 +393,19 @@ fn what_somebody_will_ask_for_is_there_after_thousands_of_other_endings() {
     assert!(client.line().starts_with("req") && client.line().starts_with("req"));
     assert_eq!(
         client.asks("done where tme>1"),
-        "invalid expression at 'tme': no column of that name (id, status, time, in_status, route, uri, outcome, note)"
+        "invalid expression at 'tme': no column of that name (id, status, time, in_status, route, uri, outcome, note, message)"
     );
+    client.types("done where message~\"too slow\"\n");
+    client.up_to("id ");
+    assert!(client.line().starts_with("req7 "));
+    assert_eq!(client.asks("done where message~fast"), "no finished task matches");
+    // It prints the columns that the session has chosen.
+    client.types("cols time,uri\n");
+    client.up_to("time");
+    client.types("done where outcome=killed\n");
+    assert_eq!(words(&client.up_to("outcome")), ["id", "status", "time", "ago", "outcome", "uri", "note", "message"]);
+    client.types("cols\n");
+    client.up_to("id ");
     assert_eq!(client.asks("done x"), "invalid command 'done': done [n] [where <expr>]");
 
     let end = client.asks("show req7");
@@ -481,7 +496,27 @@ fn a_row_is_cut_to_the_width_that_was_asked_for() {
     client.types("done\n");
     client.up_to("id ");
     assert!(client.line().chars().count() <= 80);
+    // Why a task was killed is not cut for the sake of where it came from.
+    let victim = list.start("req12").col("host", "127.0.0.1:18364").col("uri", &uri).col("method", "GET");
+    victim.set_status("reading the body");
+    list.kill("req12", "it holds the lock of the others").unwrap();
+    victim.check().unwrap_err();
+    victim.done_with("client left");
+    client.types("done where outcome=killed\n");
+    let header = client.up_to("id ");
+    assert_eq!(words(&header), ["id", "status", "time", "ago", "outcome", "method", "note", "message"]);
+    let row = client.line();
+    assert!(row.starts_with("req12  reading") && row.chars().count() <= 80, "{row}");
+    assert!(row.contains("  GET     client left  it holds the"), "{row}");
+    assert_eq!(client.line(), "... no room for host, uri: cols <a,b,..> chooses");
+    client.types("cols id,uri\n");
+    client.up_to("id ");
+    client.types("done where outcome=killed\n");
+    assert!(client.up_to("req12").contains("  /export/"));
+    client.types("cols\n");
+    client.up_to("method");
     client.types("width off\n");
+    client.up_to("method");
     assert!(client.up_to(&id).len() > 130);
     assert_eq!(client.asks("width 7"), "invalid command 'width': width <20..500|off>");
 }
@@ -501,6 +536,7 @@ fn what_people_type_by_reflex_is_understood() {
     client.up_to("id ");
     assert!(client.line().starts_with("a "));
     assert_eq!(client.asks("ps"), "of the program");
+    assert_eq!(client.asks("stats x"), "invalid command 'stats': stats, and nothing after it");
     assert_eq!(client.asks("sort time desc"), "invalid column 'time desc': type sort -time");
     assert!(client.asks("sort tme desc").starts_with("invalid column 'tme desc': no column of that name"));
     assert_eq!(client.asks("sort \"time\" DESC"), "invalid column '\"time\" DESC': type sort -\"time\"");

@@ -63,11 +63,6 @@ impl Entry {
         children.iter().filter_map(Weak::upgrade).filter(|child| !child.has_ended()).collect()
     }
 
-    /// The children that its kill reaches.
-    pub(crate) fn dependents(&self) -> Vec<Arc<Entry>> {
-        self.children().into_iter().filter(|child| !child.is_independent()).collect()
-    }
-
     /// Takes in a child of one of its children, which has ended; `was_independent`, that one. The kill of this task may have
     /// passed it by in between.
     pub(super) fn adopt(self: &Arc<Self>, child: &Arc<Entry>, was_independent: bool) {
@@ -105,7 +100,7 @@ impl Entry {
         self.signals.fetch_and(!INHERITED, Ordering::Relaxed);
     }
 
-    fn is_independent(&self) -> bool {
+    pub(crate) fn is_independent(&self) -> bool {
         let state = self.lock();
         state.rare.as_ref().and_then(|rare| rare.parent.as_ref()).is_some_and(|parent| parent.is_independent)
     }

@@ -35,6 +35,11 @@ impl<'a> EntryRef<'a> {
         self.history.current()
     }
 
+    /// The kill that it ended of.
+    pub(crate) fn killed_by(&self) -> Option<&'a Arc<Kill>> {
+        self.kill.filter(|_| self.end.is_some_and(|(outcome, _)| outcome == Outcome::Killed))
+    }
+
     /// How long it has been running, or ran.
     #[inline]
     pub(crate) fn age(&self, now: Moment) -> Duration {

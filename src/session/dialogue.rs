@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use unicode_width::UnicodeWidthStr;
 
 use crate::access::{Admitted, AuthResult, Role};
 use crate::call::{Call, Called, STILL_RUNNING};
@@ -496,13 +497,34 @@ impl Dialogue {
     fn reply(&mut self, text: impl Display, now: Instant) {
         let Some(screen) = &self.screen else { return self.out.reply(text, now) };
         let text = text.to_string();
-        let drawn = match text.contains('\n') {
-            false => screen.reply(&text),
-            true => screen.table(&text) + &screen.reply("Enter: back to the table"),
-        };
-        self.out.draw(&drawn, now);
-        if text.contains('\n') && !matches!(self.phase, Phase::Leaving { .. }) {
+        match text.contains('\n') {
+            false => self.out.draw(&screen.reply(&text), now),
+            true => self.read(screen.text(&text), now),
+        }
+    }
+
+    /// Shows a text on the screen, in the place of the table, until it has been read.
+    fn read(&mut self, drawn: String, now: Instant) {
+        let back = self.screen.as_ref().map_or_else(String::new, |screen| screen.reply("Enter: back to the table"));
+        self.out.draw(&(drawn + &back), now);
+        if !matches!(self.phase, Phase::Leaving { .. }) {
             self.freeze(now);
+        }
+    }
+
+    /// The same of a log.
+    fn reply_log(&mut self, text: &str, now: Instant) {
+        match &self.screen {
+            Some(screen) if text.contains('\n') => self.read(screen.end_of(text), now),
+            _ => self.reply_whole(text, now),
+        }
+    }
+
+    /// The same, and a line that is wider than the screen is not cut either.
+    fn reply_whole(&mut self, text: &str, now: Instant) {
+        match &self.screen {
+            Some(screen) if text.width() > screen.width() => self.read(screen.text(text), now),
+            _ => self.reply(text, now),
         }
     }
 
@@ -527,7 +549,8 @@ impl Dialogue {
         match answer {
             Answer::Fault(reply) => return self.fault(reply, now),
             Answer::Lines(text) if text.is_empty() => {}
-            Answer::Lines(text) => self.reply(text.strip_suffix('\n').unwrap_or(&text), now),
+            Answer::Lines(text) => self.reply_whole(text.strip_suffix('\n').unwrap_or(&text), now),
+            Answer::Log(text) => self.reply_log(&text, now),
             Answer::Table(text) => {
                 let text = text.strip_suffix('\n').unwrap_or(&text);
                 match self.has_sent_a_frame && self.screen.is_none() {
@@ -611,7 +634,7 @@ impl Dialogue {
 
     fn fault(&mut self, reply: String, now: Instant) {
         self.faults += 1;
-        self.reply(reply, now);
+        self.reply_whole(&reply, now);
         if self.faults == FAULTS {
             self.reply(format_args!("{FAULTS} faulty lines in a row: closed"), now);
             self.leave(now);
@@ -836,7 +859,9 @@ impl Dialogue {
 }
 
 fn usage(verb: &str, usage: &str) -> String {
-    format!("invalid command '{}': {}", escape::echo(verb), escape::plain(usage))
+    let verb = escape::echo(verb).to_string();
+    let only = if usage.eq_ignore_ascii_case(&verb) { ", and nothing after it" } else { "" };
+    format!("invalid command '{verb}': {}{only}", escape::plain(usage))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::kill::{Ending, Kill};
 use crate::killed::KillError;
 use crate::list::ProcList;
 use crate::peer::Peer;
+use crate::pending_kill::FamilyReply;
 use crate::proc::Outcome;
 use crate::session::line::word;
 
@@ -104,15 +105,17 @@ impl Kills {
         if self.open.len() >= MOST && !self.awaits(&entry) {
             return too_many();
         }
-        let (reply, below) = self.list.shared.request_all(&entry, message.to_string(), Some(Arc::clone(&self.by)));
+        let family = self.list.shared.request_all(&entry, message.to_string(), Some(Arc::clone(&self.by)));
+        let FamilyReply { reply, below, spared } = family;
         match reply {
             KillReply::Accepted(kill) => {
                 let (id, status, age) = (escape::id(&kill.id), escape::quoted_cell(&kill.status), kill.age);
                 let more = if below.is_empty() { String::new() } else { format!(", and {} below it", below.len()) };
                 let rest = if self.find(word(message).0).is_some() { THE_REST } else { "" };
                 let mut lines = vec![format!(
-                    "killing {id} in {status}, {:.1}s old{more}{rest}{}",
+                    "killing {id} in {status}, {:.1}s old{more}{}{rest}{}",
                     age.as_secs_f64(),
+                    independent(spared.len()),
                     no_unwinding()
                 )];
                 if below.is_empty() {
@@ -154,6 +157,7 @@ impl Kills {
         }
         let set = self.new_set(token.to_string());
         let (mut accepted, mut further, mut exceptions) = (0, 0, Vec::new());
+        let mut go_on = Vec::new();
         // A task may be below another one of them.
         let mut taken: HashMap<*const Entry, bool> = HashMap::new();
         for entry in tasks {
@@ -161,7 +165,9 @@ impl Kills {
                 (accepted, further) = (accepted + usize::from(*is_accepted), further - 1);
                 continue;
             }
-            let (reply, below) = self.list.shared.request_all(entry, message.to_string(), Some(Arc::clone(&self.by)));
+            let family = self.list.shared.request_all(entry, message.to_string(), Some(Arc::clone(&self.by)));
+            let FamilyReply { reply, below, spared } = family;
+            go_on.extend(spared);
             accepted += usize::from(matches!(reply, KillReply::Accepted(_)));
             taken.insert(Arc::as_ptr(entry), true);
             exceptions.extend(self.take(set, entry, reply, now));
@@ -178,7 +184,9 @@ impl Kills {
         } else {
             String::new()
         };
-        let first = format!("killing {accepted} of {}{further}{}", tasks.len(), no_unwinding());
+        go_on.retain(|entry| !taken.contains_key(&Arc::as_ptr(entry)));
+        let spared = independent(go_on.len());
+        let first = format!("killing {accepted} of {}{further}{spared}{}", tasks.len(), no_unwinding());
         let mut lines = vec![first];
         lines.append(&mut named(exceptions));
         lines.extend(self.sums());
@@ -302,6 +310,15 @@ impl Kills {
     /// The lines that count what became of the sets that are through.
     fn sums(&mut self) -> Vec<String> {
         self.sets.extract_if(.., |set| set.waiting == 0).map(|set| set.sum()).collect()
+    }
+}
+
+/// Said of those that a kill from above does not reach.
+fn independent(tasks: usize) -> String {
+    match tasks {
+        0 => String::new(),
+        1 => "; 1 that is independent goes on".to_string(),
+        n => format!("; {n} that are independent go on"),
     }
 }
 

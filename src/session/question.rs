@@ -44,6 +44,8 @@ pub(super) enum Question {
 pub(super) enum Answer {
     /// Whole lines.
     Lines(String),
+    /// The same, and the last of them matter most.
+    Log(String),
     /// One printout, in the place of a frame.
     Table(String),
     /// What is shown from now on.
@@ -115,7 +117,7 @@ impl Question {
             Question::Odd => Answer::Lines(kinds::odd(list, &view)?),
             Question::Kinds => Answer::Lines(kinds::render(list, &view)?),
             Question::Stats => Answer::Lines(stats::render(list, clients)),
-            Question::Audit => Answer::Lines(list.audit().render()),
+            Question::Audit => Answer::Log(list.audit().render()),
             Question::Tree => Answer::Table(tree::render(list, &view, pace).await),
             Question::Json => Answer::Lines(json::render(list, &view, pace).await),
             Question::Tasks { verb, expr } => {

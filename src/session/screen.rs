@@ -76,10 +76,53 @@ impl Screen {
         self.size.width
     }
 
-    /// A table, or some other text of several lines, in the place of the table.
+    /// A text of several lines in the place of the table, none of them cut.
+    pub(crate) fn text(&self, text: &str) -> String {
+        self.table(&self.wrapped(text).join("\n"))
+    }
+
+    /// The same of a text whose end matters most.
+    pub(crate) fn end_of(&self, text: &str) -> String {
+        let (mut lines, height) = (self.wrapped(text), self.height());
+        let unseen = lines.len().saturating_sub(height);
+        if unseen > 0 {
+            lines.drain(..=unseen);
+            lines.insert(0, format!("... {} lines before these: they show after plain", unseen + 1));
+        }
+        self.table(&lines.join("\n"))
+    }
+
+    /// A header, the rows, and how many more there are.
+    fn height(&self) -> usize {
+        self.size.rows + 2
+    }
+
+    /// The lines of a text, those that are wider than the screen on several of its rows.
+    fn wrapped(&self, text: &str) -> Vec<String> {
+        let mut rows = Vec::new();
+        for line in text.lines() {
+            let mut rest = line;
+            while let Some(end) = self.end_of_row(rest) {
+                rows.push(rest[..end].to_string());
+                rest = &rest[end..];
+            }
+            rows.push(rest.to_string());
+        }
+        rows
+    }
+
+    /// Where a line has to go on in the next row, if it is wider than the screen.
+    fn end_of_row(&self, line: &str) -> Option<usize> {
+        let mut used = 0;
+        line.char_indices().find_map(|(at, c)| {
+            used += c.width().unwrap_or(0);
+            (used > self.size.width && at > 0).then_some(at)
+        })
+    }
+
+    /// A table in its place.
     pub(crate) fn table(&self, text: &str) -> String {
-        // A header, the rows, and how many more there are.
-        let height = self.size.rows + 2;
+        let height = self.height();
         let (lines, unseen) = (text.lines(), text.lines().count().saturating_sub(height));
         let mut shown: Vec<String> = lines.take(height).map(|line| self.clip(line)).collect();
         if unseen > 0 {
@@ -176,6 +219,19 @@ mod tests {
             shown > 20 && drawn.contains(&format!("\x1b[K... {} more lines: too many for top\x1b", 100 - shown)),
             "{shown}"
         );
+    }
+
+    #[test]
+    fn a_text_goes_on_in_the_next_row_and_the_end_of_a_log_is_what_shows() {
+        let drawn = screen(2, 20).text(&format!("{}b\nc\n", "a".repeat(20)));
+        assert!(drawn.contains(&format!("\x1b[K{}\x1b[4;1H\x1b[Kb\x1b[5;1H\x1b[Kc\x1b", "a".repeat(20))), "{drawn:?}");
+        assert_eq!(screen(2, 20).wrapped(&"漢".repeat(11)), ["漢".repeat(10), "漢".to_string()]);
+        let log: String = (0..10).map(|n| format!("line {n}\n")).collect();
+        let drawn = screen(2, 60).end_of(&log);
+        assert!(drawn.contains("... 7 lines before these: they show after plain\x1b"), "{drawn:?}");
+        assert!(!drawn.contains("line 6") && drawn.contains("line 7\x1b") && drawn.contains("line 9\x1b"), "{drawn:?}");
+        let whole = screen(10, 60).end_of(&log);
+        assert!(whole.contains("line 0") && !whole.contains("..."), "{whole:?}");
     }
 
     proptest! {

@@ -1220,6 +1220,30 @@ async fn a_set_holds_its_tasks_for_a_minute_and_no_longer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn in_top_no_answer_is_cut_and_the_last_kills_are_shown() {
+    let list = ProcList::new();
+    for n in 0..30 {
+        let task = list.start("a");
+        list.kill("a", format!("{n} {}", "x".repeat(100))).expect("it runs");
+        drop(task);
+    }
+    let _task = list.start("a").col("a column with a long name, which the table does not print", "");
+    let mut client = connect(&list);
+    client.first_frame(1).await;
+    client.types("top 4 60\naudit\n").await;
+    drawn(&mut client, "\x1b8").await;
+    let audit = drawn(&mut client, "table\x1b8").await;
+    assert!(audit.contains("lines before these: they show after plain\x1b"), "{audit:?}");
+    assert!(audit.contains("\"29 x") && audit.contains("ended after 0.0s\x1b8"), "{audit:?}");
+    client.types("where b=1\n").await;
+    let fault = drawn(&mut client, "table\x1b8").await;
+    assert!(fault.contains("the tab\x1b[5;1H\x1b[Kle does not print)\x1b"), "{fault:?}");
+    client.types("foo\n").await;
+    let fault = drawn(&mut client, "help\x1b8").await;
+    assert!(fault.ends_with("\x1b7\x1b[2;1H\x1b[Kinvalid command 'foo': try help\x1b8"), "a short one has its row");
+}
+
+#[tokio::test(start_paused = true)]
 async fn in_top_every_column_is_to_be_seen() {
     let list = ProcList::new();
     list.set_cols(["host", "method", "uri"]);

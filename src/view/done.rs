@@ -13,11 +13,14 @@ use crate::list::ProcList;
 use crate::proc::{Outcome, Proc};
 use crate::view::View;
 use crate::view::expr::Expr;
-use crate::view::field;
-use crate::view::grid::Grid;
+use crate::view::field::{self, Field};
+use crate::view::grid::{Cell, Grid};
 
 /// How many finished tasks are shown unless told otherwise.
 pub(crate) const DONE: usize = 20;
+
+/// Where rows are cut, so much is kept of why a task was killed, and of its note.
+const MESSAGE: usize = 16;
 
 /// Which of the finished tasks are asked for.
 #[derive(Debug, Clone, PartialEq)]
@@ -99,31 +102,37 @@ fn answer(list: &ProcList, entries: &[Arc<Entry>], view: &View) -> String {
 
 fn render(list: &ProcList, entries: &[Arc<Entry>], view: &View) -> String {
     let now = Moment::now();
-    let columns = view.fields(list).columns();
-    let names = columns.iter().map(|column| escape::echo(column.name()).to_string());
+    let columns = view.own_columns(list);
+    let names: Vec<String> = columns.iter().map(|column| escape::echo(column.name()).to_string()).collect();
     let mut header: Vec<String> = ["id", "status", ">time", ">ago", "outcome"].map(String::from).into();
-    header.extend(names.chain(["note", "message"].map(String::from)));
+    header.extend(names.iter().cloned().chain([Field::Note, Field::Message].map(|field| field.name().to_string())));
     let mut grid = Grid::new(header.iter().map(String::as_str));
     for entry in entries {
         let snapshot = entry.snapshot(view.clearance, Depth::Row, now);
         let ago = snapshot.end.map_or(Duration::ZERO, |at| now.since(at));
         let proc = snapshot.without_secrets();
-        let mut row = vec![
-            escape::id(&proc.id).to_string(),
-            escape::echo(&proc.status).to_string() + &progress(&proc),
-            seconds(proc.elapsed),
-            format!("{:.1}", ago.as_secs_f64()),
-            proc.outcome.unwrap_or(Outcome::Ended).to_string(),
+        let mut row: Vec<Cell> = vec![
+            escape::id(&proc.id).to_string().into(),
+            Cell::ending_in(escape::echo(&proc.status).to_string(), &progress(&proc)),
+            seconds(proc.elapsed).into(),
+            format!("{:.1}", ago.as_secs_f64()).into(),
+            proc.outcome.unwrap_or(Outcome::Ended).to_string().into(),
         ];
-        row.extend(field::texts(&columns, &proc));
-        row.push(escape::echo(&proc.note.unwrap_or_default()).to_string());
+        row.extend(field::texts(&columns, &proc).map(Cell::from));
+        row.push(escape::echo(&proc.note.unwrap_or_default()).to_string().into());
         let killing = proc.killing.filter(|_| proc.outcome == Some(Outcome::Killed));
-        row.push(killing.map_or_else(String::new, |kill| escape::plain(&kill.message).to_string()));
-        grid.push(row);
+        row.push(killing.map_or_else(String::new, |kill| escape::plain(&kill.message).to_string()).into());
+        grid.push_cells(row);
     }
     // What is read by a program keeps its columns.
-    let grid = if view.width.is_some() { grid.without_empty(&["note", "message"]) } else { grid };
-    grid.fit(view.width).finish()
+    let Some(width) = view.width else { return grid.finish() };
+    let grid = grid.without_empty(&["note", "message"]).keeping("message", MESSAGE).keeping("note", MESSAGE);
+    let (grid, left_out) = grid.without_the_first(&names, width);
+    let mut text = grid.fit(view.width).finish();
+    if !left_out.is_empty() {
+        text.push_str(&format!("... no room for {}: cols <a,b,..> chooses\n", left_out.join(", ")));
+    }
+    text
 }
 
 /// How far it had come.

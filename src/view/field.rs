@@ -1,5 +1,7 @@
 //! Field: what a column is called, and what it holds for a task.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::clock::Moment;
@@ -23,11 +25,16 @@ pub(crate) enum Field {
     Parent,
     /// How a task ended.
     Outcome,
-    /// .. and what is to be said of that.
+    /// .. what is to be said of that ..
     Note,
+    /// .. and why it was killed.
+    Message,
     /// A column of the program's.
     Column(String),
 }
+
+/// How many names that only the tasks know are told.
+const MOST_FURTHER: usize = 16;
 
 /// What a field holds for one task.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -65,7 +72,7 @@ const BUILT_IN: [Field; 4] = [Field::Id, Field::Status, Field::Time, Field::InSt
 const FURTHER: [Field; 2] = [Field::Progress, Field::Parent];
 
 /// The same of those that have ended.
-const OF_ENDED: [Field; 2] = [Field::Outcome, Field::Note];
+const OF_ENDED: [Field; 3] = [Field::Outcome, Field::Note, Field::Message];
 
 impl Field {
     pub(crate) fn name(&self) -> &str {
@@ -78,6 +85,7 @@ impl Field {
             Field::Parent => "parent",
             Field::Outcome => "outcome",
             Field::Note => "note",
+            Field::Message => "message",
             Field::Column(name) => name,
         }
     }
@@ -111,6 +119,7 @@ impl Field {
             Field::Parent => row.parent.map_or(Cell::Missing, |parent| Cell::text(&parent.id)),
             Field::Outcome => row.end.map_or(Cell::Missing, |(outcome, _)| Cell::text(outcome.as_str())),
             Field::Note => row.note.map_or(Cell::Missing, Cell::text),
+            Field::Message => row.killed_by().map_or(Cell::Missing, |kill| Cell::text(&kill.message)),
             Field::Progress => row.progress.percent().map_or(Cell::Missing, Cell::Percent),
             Field::Column(name) => match row.columns.get(name) {
                 Some(column) if column.is_known(clearance) => {
@@ -183,7 +192,32 @@ impl<'a> Fields<'a> {
     }
 
     fn names(self) -> String {
-        let names = BUILT_IN.into_iter().chain(self.columns()).chain(self.of_their_end().iter().cloned());
-        names.map(|field| escape::echo(field.name()).to_string()).collect::<Vec<_>>().join(", ")
+        let mut names: Vec<String> =
+            BUILT_IN.into_iter().chain(self.columns()).map(|field| field.name().into()).collect();
+        let further = self.further(&names);
+        names.extend(further);
+        names.extend(self.of_their_end().iter().map(|field| field.name().to_string()));
+        names.iter().map(|name| escape::echo(name).to_string()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// What only the tasks have, besides those `known`.
+    fn further(self, known: &[String]) -> Vec<String> {
+        let found: RefCell<BTreeSet<String>> = RefCell::default();
+        let note = |row: &EntryRef<'_>| {
+            let mut found = found.borrow_mut();
+            let columns = row.columns.iter().filter(|(_, value)| value.is_known(self.clearance)).map(|(name, _)| name);
+            let ours = [(row.progress.percent().is_some(), Field::Progress), (row.parent.is_some(), Field::Parent)];
+            let ours = ours.iter().filter(|(has_it, _)| *has_it).map(|(_, field)| field.name());
+            for name in columns.chain(ours) {
+                if !found.contains(name) && !known.iter().any(|known| known == name) {
+                    found.insert(name.to_string());
+                }
+            }
+            found.len() >= MOST_FURTHER
+        };
+        if !self.list.any(note) && self.are_ended {
+            self.list.finished().all().iter().any(|entry| entry.with(note));
+        }
+        found.into_inner().into_iter().filter(|name| self.is_visible(name)).take(MOST_FURTHER).collect()
     }
 }

@@ -8,7 +8,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 /// An id wider than this widens its own row, and not the first column of every row.
 const WIDE: usize = 40;
 
-/// Every column keeps so much of its cells, however narrow the screen.
+/// What a column keeps of its cells, however narrow the screen.
 const NARROWEST: usize = 8;
 
 /// Between two columns.
@@ -22,6 +22,8 @@ const PLACE: char = '\u{1}';
 pub(crate) struct Grid {
     rows: Vec<Vec<Cell>>,
     is_right: Vec<bool>,
+    /// Each column keeps so much of its cells, however narrow the screen.
+    kept: Vec<usize>,
     /// How wide it may be.
     width: Option<usize>,
 }
@@ -96,9 +98,10 @@ fn pieces(text: &str) -> impl Iterator<Item = (usize, &str)> {
 impl Grid {
     /// A header: the name of each column, behind `>` if it is aligned to the right.
     pub(crate) fn new<'a>(header: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut grid = Grid { rows: vec![Vec::new()], is_right: Vec::new(), width: None };
+        let mut grid = Grid { rows: vec![Vec::new()], ..Grid::headless() };
         for name in header {
             grid.is_right.push(name.starts_with('>'));
+            grid.kept.push(NARROWEST);
             grid.rows[0].push(name.strip_prefix('>').unwrap_or(name).to_string().into());
         }
         grid
@@ -106,7 +109,7 @@ impl Grid {
 
     /// Rows without a header.
     pub(crate) fn headless() -> Self {
-        Grid { rows: Vec::new(), is_right: Vec::new(), width: None }
+        Grid { rows: Vec::new(), is_right: Vec::new(), kept: Vec::new(), width: None }
     }
 
     pub(crate) fn push(&mut self, row: impl Into<Vec<String>>) {
@@ -120,30 +123,82 @@ impl Grid {
     /// Without those of these columns that have nothing in any row.
     pub(crate) fn without_empty(mut self, names: &[&str]) -> Self {
         for name in names {
-            let Some(column) = self.rows[0].iter().position(|cell| cell.text == *name) else { continue };
+            let Some(column) = self.last_column(name) else { continue };
             if self.rows[1..].iter().all(|row| row.get(column).is_none_or(|cell| cell.text.is_empty())) {
-                self.is_right.remove(column);
-                self.rows.iter_mut().filter(|row| row.len() > column).for_each(|row| drop(row.remove(column)));
+                self.remove(column);
             }
         }
         self
     }
 
+    /// With so much room for a column at least.
+    pub(crate) fn keeping(mut self, name: &str, columns: usize) -> Self {
+        if let Some(column) = self.last_column(name) {
+            self.kept[column] = columns;
+        }
+        self
+    }
+
+    /// Without the first of these columns, so many that the others have room. Returns the names of those that it is without.
+    pub(crate) fn without_the_first(mut self, names: &[String], room: usize) -> (Self, Vec<String>) {
+        let mut left_out = Vec::new();
+        for name in names {
+            let (widths, least) = (self.widths(), self.least());
+            let needed = widths.iter().zip(&least).map(|(width, least)| width.min(least)).sum::<usize>();
+            if needed + PADDING * widths.len().saturating_sub(1) <= room {
+                break;
+            }
+            if let Some(column) = self.column(name) {
+                self.remove(column);
+                left_out.push(name.clone());
+            }
+        }
+        (self, left_out)
+    }
+
+    fn column(&self, name: &str) -> Option<usize> {
+        self.rows[0].iter().position(|cell| cell.text == name)
+    }
+
+    /// A program may have a column of the name of one of ours, which stand last.
+    fn last_column(&self, name: &str) -> Option<usize> {
+        self.rows[0].iter().rposition(|cell| cell.text == name)
+    }
+
+    fn remove(&mut self, column: usize) {
+        self.is_right.remove(column);
+        self.kept.remove(column);
+        self.rows.iter_mut().filter(|row| row.len() > column).for_each(|row| drop(row.remove(column)));
+    }
+
+    fn widths(&self) -> Vec<usize> {
+        (0..self.is_right.len()).map(|column| self.width(column)).collect()
+    }
+
+    /// How narrow each column may become; what is never cut has no bound.
+    fn least(&self) -> Vec<usize> {
+        // A cell whose end stands keeps something before it.
+        let end = |column: usize| {
+            let cells = self.rows.iter().filter_map(move |row| row.get(column));
+            cells
+                .map(|cell| cell.end().width())
+                .filter(|end| *end > 0)
+                .map(|end| end + NARROWEST / 2)
+                .max()
+                .unwrap_or(0)
+        };
+        let is_fixed = |column: usize| self.is_right[column] || self.is_id(column);
+        let least = |column| if is_fixed(column) { usize::MAX } else { end(column).max(self.kept[column]) };
+        (0..self.is_right.len()).map(least).collect()
+    }
+
     /// Cuts cells so that all columns have room in so many display columns, if there is a bound.
-    /// The widest columns give way first, each keeps at least [`NARROWEST`], and neither ids nor
+    /// The widest columns give way first, each keeps at least [`NARROWEST`] or what it was told to, and neither ids nor
     /// numbers are cut.
     pub(crate) fn fit(mut self, width: Option<usize>) -> Self {
         let Some(room) = width else { return self };
         let columns = self.is_right.len();
-        let mut widths: Vec<usize> = (0..columns).map(|column| self.width(column)).collect();
-        let is_fixed = |column: usize| self.is_right[column] || self.is_id(column);
-        let ends =
-            |column: usize| self.rows.iter().filter_map(move |row| row.get(column)).map(|cell| cell.end().width());
-        // A cell whose end stands keeps two columns before it.
-        let least =
-            |column: usize| ends(column).filter(|end| *end > 0).map(|end| end + 2).max().unwrap_or(0).max(NARROWEST);
-        let least: Vec<usize> =
-            (0..columns).map(|column| if is_fixed(column) { usize::MAX } else { least(column) }).collect();
+        let (mut widths, least) = (self.widths(), self.least());
         while widths.iter().sum::<usize>() + PADDING * columns.saturating_sub(1) > room {
             let can_give = (0..columns).filter(|column| widths[*column] > least[*column]);
             let Some(widest) = can_give.max_by_key(|column| widths[*column]) else { break };
@@ -161,7 +216,7 @@ impl Grid {
     pub(crate) fn finish(self) -> String {
         let mut text = String::new();
         let mut wide = WideIds::default();
-        let widths: Vec<usize> = (0..self.is_right.len()).map(|column| self.width(column)).collect();
+        let widths = self.widths();
         for row in &self.rows {
             for (column, cell) in row.iter().enumerate() {
                 if column > 0 {
@@ -342,7 +397,7 @@ mod tests {
         narrow.rows.push(grid.rows[1].clone());
         let text = narrow.fit(Some(70)).finish();
         assert!(
-            text.lines().nth(1).is_some_and(|line| line == format!("{id}  m… (killing 1.2s)  xxxxxxxx…  yyyyyyy…")),
+            text.lines().nth(1).is_some_and(|line| line == format!("{id}  mer… (killing 1.2s)  xxxxxxx…  yyyyyy…")),
             "{text}"
         );
         let text = grid.fit(Some(20)).finish();

@@ -82,7 +82,7 @@ pub(crate) fn odd(list: &ProcList, view: &View) -> Result<String, String> {
     let total = odd.len();
     odd.truncate(view.limit);
     let shown = odd.len();
-    let columns = view.fields(list).columns();
+    let columns = view.own_columns(list);
     let is_kind = |field: &Field| *field == Field::Column(kinds.column.clone());
     let kind = (!columns.iter().any(is_kind)).then(|| Field::Column(kinds.column.clone()));
     let columns: Vec<Field> = kind.into_iter().chain(columns).collect();

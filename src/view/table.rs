@@ -143,7 +143,7 @@ pub(crate) async fn indented_rows(
                 cells.push_suffix(&mut suffix);
                 grid::Cell::ending_in(escape::echo(cell.text).to_string(), &suffix)
             }
-            Field::Progress | Field::Outcome | Field::Note | Field::Column(_) => {
+            Field::Progress | Field::Outcome | Field::Note | Field::Message | Field::Column(_) => {
                 escape::echo(cell.text).to_string().into()
             }
         });
@@ -167,6 +167,7 @@ fn time_width(field: &Field, tasks: &[Arc<Entry>], now: Moment, has_odd: bool) -
         | Field::Parent
         | Field::Outcome
         | Field::Note
+        | Field::Message
         | Field::Column(_) => {
             return 0;
         }
