@@ -52,7 +52,7 @@ use home::Home;
 pub(crate) use home::List;
 pub(crate) use rare::Parent;
 use rare::Rare;
-pub(crate) use snapshot::{Depth, EntryRef};
+pub(crate) use snapshot::{Depth, EntryRef, Snapshot, Tie};
 
 /// A bit of [`Entry::signals`]: a kill has been accepted.
 const KILL: u8 = 1;

@@ -93,6 +93,11 @@ fn a_deadline_kills_and_a_later_one_replaces_it() {
     let mut client = Client::connect(serve(&list));
     client.types("show slow\n");
     assert!(client.up_to("being killed for").ends_with(r#" s by the program: "deadline of 80ms""#));
+    let hourly = list.start("hourly");
+    hourly.deadline(Duration::from_secs(3600));
+    client.types("show hourly\n");
+    let line = client.up_to("deadline");
+    assert!(line.starts_with("its deadline is in 3") && line.ends_with(" s: then the program kills it"), "{line}");
     client.types("show refuses\n");
     assert_eq!(client.up_to("note"), "note: deadline of 2s refused: it may not be killed");
     client.up_to("init");
@@ -134,6 +139,8 @@ fn a_kill_of_a_parent_reaches_all_below_it_but_for_the_independent() {
     assert_eq!(client.up_to("children"), "children: req1/fetch req1/sort req1/refuses req1/rollback");
     client.types("show req1/fetch\n");
     assert_eq!(client.up_to("child of"), "child of req1");
+    client.types("show req1/rollback\n");
+    assert_eq!(client.up_to("child of"), "child of req1; a kill of that does not reach it");
     client.up_to("init");
 
     let reply = client.asks("kill req1 too slow");
@@ -166,6 +173,10 @@ fn a_kill_of_a_parent_reaches_all_below_it_but_for_the_independent() {
     client.types("audit\n");
     assert!(client.up_to("req1 ").contains(r#"req1 "too slow", and 5 below it: killed"#), "the late one is among them");
     assert_eq!(list.len(), 2, "the end of a parent does not end its children");
+    client.types("show req1\n");
+    assert_eq!(client.up_to("children"), "children that go on: req1/refuses req1/rollback");
+    client.types("show req1/refuses\n");
+    assert_eq!(client.up_to("child of"), "child of req1, which has ended");
     drop((refuses, rollback));
 }
 

@@ -67,12 +67,24 @@ pub(crate) enum Depth {
     All,
 }
 
+/// What is between a child and its parent.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Tie {
+    /// The kill of the parent does not reach it.
+    pub(crate) is_independent: bool,
+    /// The parent has ended.
+    pub(crate) is_orphan: bool,
+}
+
 /// A [`Proc`] that knows which of its columns are masked.
 pub(crate) struct Snapshot {
     pub(crate) proc: Proc,
     /// A bit for each column: its value is `***`.
     masked: u32,
     pub(crate) end: Option<Instant>,
+    /// When the program will kill it.
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) tie: Tie,
     /// When its status was entered, as the same value in each snapshot; `None` if it is the first one.
     #[cfg_attr(not(feature = "http"), allow(dead_code))]
     pub(crate) entered: Option<Tick>,
@@ -157,13 +169,20 @@ impl Entry {
         let (masked, end) = (row.columns.masked(clearance), row.end.map(|(_, at)| at));
         let (entered, folded) = (row.history.entered(), row.history.folded());
         let note: Note = state.note.clone();
+        let rare = state.rare.as_deref();
+        let deadline = rare.and_then(|rare| rare.deadline).map(|(at, _)| at);
+        let parent = rare.filter(|_| depth == Depth::All).and_then(|rare| rare.parent.clone());
         drop(state);
+        let tie = parent.map_or_else(Tie::default, |parent| Tie {
+            is_independent: parent.is_independent,
+            is_orphan: parent.entry.upgrade().is_none_or(|entry| entry.has_ended()),
+        });
         let children = match depth {
             Depth::Row => Vec::new(),
             Depth::All => self.children().iter().map(|child| child.id().to_string()).collect(),
         };
         let note = note.text().map(str::to_string);
-        Snapshot { proc: Proc { note, children, ..proc }, masked, end, entered, folded }
+        Snapshot { proc: Proc { note, children, ..proc }, masked, end, deadline, tie, entered, folded }
     }
 
     /// A copy of all of the task, in which secrets are masked.

@@ -143,9 +143,7 @@ impl Grid {
     pub(crate) fn without_the_first(mut self, names: &[String], room: usize) -> (Self, Vec<String>) {
         let mut left_out = Vec::new();
         for name in names {
-            let (widths, least) = (self.widths(), self.least());
-            let needed = widths.iter().zip(&least).map(|(width, least)| width.min(least)).sum::<usize>();
-            if needed + PADDING * widths.len().saturating_sub(1) <= room {
+            if self.has_room(room) {
                 break;
             }
             if let Some(column) = self.column(name) {
@@ -154,6 +152,13 @@ impl Grid {
             }
         }
         (self, left_out)
+    }
+
+    /// Whether all columns have room, as narrow as they may become.
+    fn has_room(&self, room: usize) -> bool {
+        let (widths, least) = (self.widths(), self.least());
+        let needed = widths.iter().zip(&least).map(|(width, least)| width.min(least)).sum::<usize>();
+        needed + PADDING * widths.len().saturating_sub(1) <= room
     }
 
     fn column(&self, name: &str) -> Option<usize> {
@@ -198,6 +203,9 @@ impl Grid {
     pub(crate) fn fit(mut self, width: Option<usize>) -> Self {
         let Some(room) = width else { return self };
         let columns = self.is_right.len();
+        if !self.has_room(room) {
+            self.kept.fill(NARROWEST);
+        }
         let (mut widths, least) = (self.widths(), self.least());
         while widths.iter().sum::<usize>() + PADDING * columns.saturating_sub(1) > room {
             let can_give = (0..columns).filter(|column| widths[*column] > least[*column]);

@@ -1,12 +1,13 @@
 //! Show: `show <id>`. All that is known of one task.
 
 use std::fmt::Write;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::clock::Moment;
 use crate::columns::Clearance;
 use crate::duration::seconds;
-use crate::entry::Depth;
+use crate::entry::{Depth, EntryRef, Snapshot, Tie};
 use crate::escape;
 use crate::list::ProcList;
 use crate::probe::Parked;
@@ -24,18 +25,23 @@ pub(crate) fn render(list: &ProcList, name: &str, clearance: Clearance) -> Optio
         .find(&id)
         .map(|entry| (entry.snapshot(clearance, Depth::All, Moment::now()), Known::now().of(&entry).cloned()));
     let running = running.filter(|(snapshot, _)| snapshot.end.is_none());
-    running.map(|(snapshot, parked)| running_text(&snapshot.without_secrets(), parked.as_ref())).or_else(|| {
+    running.map(|(snapshot, parked)| running_text(snapshot, parked.as_ref())).or_else(|| {
         let now = Moment::now();
         let ended = list.finished().all().into_iter().filter(|entry| entry.id() == id);
         let last = ended.max_by_key(|entry| entry.with(|row| row.end.map(|(_, at)| at)))?;
         let snapshot = last.snapshot(clearance, Depth::All, now);
         let ago = snapshot.end.map_or(Duration::ZERO, |at| now.since(at));
-        Some(ended_text(&snapshot.without_secrets(), ago))
+        let is_below =
+            |row: &EntryRef<'_>| row.parent.is_some_and(|parent| parent.entry.as_ptr() == Arc::as_ptr(&last));
+        let go_on = list.filter_map(false, |task, row| is_below(row).then(|| task.id().to_string()));
+        Some(ended_text(snapshot, ago, &go_on))
     })
 }
 
-fn running_text(proc: &Proc, parked: Option<&Parked>) -> String {
+fn running_text(snapshot: Snapshot, parked: Option<&Parked>) -> String {
     let mut text = String::new();
+    let (deadline, tie) = (snapshot.deadline, snapshot.tie);
+    let proc = &snapshot.without_secrets();
     let id = escape::id(&proc.id);
     let status = escape::quoted(&proc.status);
     let started = humantime::format_rfc3339_seconds(proc.started);
@@ -51,14 +57,21 @@ fn running_text(proc: &Proc, parked: Option<&Parked>) -> String {
         let (since, message) = (seconds(killing.since), escape::quoted(&killing.message));
         line(&mut text, format_args!("being killed for {since} s by {}: {message}", by(killing)));
     }
-    push_rest(&mut text, proc);
+    let left = deadline.filter(|_| proc.killing.is_none()).map(|at| at.saturating_duration_since(Instant::now()));
+    if let Some(left) = left {
+        line(&mut text, format_args!("its deadline is in {:.1} s: then the program kills it", left.as_secs_f64()));
+    }
+    push_rest(&mut text, proc, tie);
+    push_ids(&mut text, "children", &proc.children);
     text.push_str(&history(proc));
     text
 }
 
 /// Its end first, then what is still known of it.
-fn ended_text(proc: &Proc, ago: Duration) -> String {
+fn ended_text(snapshot: Snapshot, ago: Duration, go_on: &[String]) -> String {
     let mut text = String::new();
+    let tie = snapshot.tie;
+    let proc = &snapshot.without_secrets();
     let id = escape::id(&proc.id);
     let outcome = proc.outcome.unwrap_or(Outcome::Ended);
     let killing = proc.killing.as_ref().filter(|_| outcome == Outcome::Killed);
@@ -78,7 +91,8 @@ fn ended_text(proc: &Proc, ago: Duration) -> String {
     );
     push_site(&mut text, proc);
     push_progress(&mut text, proc);
-    push_rest(&mut text, proc);
+    push_rest(&mut text, proc, tie);
+    push_ids(&mut text, "children that go on", go_on);
     text.push_str(&profile(proc));
     text
 }
@@ -107,17 +121,22 @@ fn push_progress(text: &mut String, proc: &Proc) {
     line(text, format_args!("{done} of {total} done, {percent}%{pace}{left}"));
 }
 
-/// Its family, its note and its columns.
-fn push_rest(text: &mut String, proc: &Proc) {
-    if let Some(parent) = &proc.parent {
-        line(text, format_args!("child of {}", escape::id(parent)));
+fn push_ids(text: &mut String, what: &str, ids: &[String]) {
+    if ids.is_empty() {
+        return;
     }
-    if !proc.children.is_empty() {
-        let ids = proc.children.iter().take(CHILDREN).map(|id| escape::id(id).to_string());
-        let ids = ids.collect::<Vec<_>>().join(" ");
-        let more = proc.children.len().saturating_sub(CHILDREN);
-        let more = if more > 0 { format!(" .. {more} more") } else { String::new() };
-        line(text, format_args!("children: {ids}{more}"));
+    let named = ids.iter().take(CHILDREN).map(|id| escape::id(id).to_string()).collect::<Vec<_>>().join(" ");
+    let more = ids.len().saturating_sub(CHILDREN);
+    let more = if more > 0 { format!(" .. {more} more") } else { String::new() };
+    line(text, format_args!("{what}: {named}{more}"));
+}
+
+/// Its parent, its note and its columns.
+fn push_rest(text: &mut String, proc: &Proc, tie: Tie) {
+    if let Some(parent) = &proc.parent {
+        let has_ended = if tie.is_orphan { ", which has ended" } else { "" };
+        let independent = if tie.is_independent { "; a kill of that does not reach it" } else { "" };
+        line(text, format_args!("child of {}{has_ended}{independent}", escape::id(parent)));
     }
     if let Some(note) = &proc.note {
         line(text, format_args!("note: {}", escape::plain(note)));
