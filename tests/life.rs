@@ -657,6 +657,19 @@ fn the_children_of_a_task_that_has_ended_go_on_below_its_parent() {
     assert!(watch.is_ended());
 }
 
+/// Does both at the same time.
+fn at_once(one: impl FnOnce() + Send, other: impl FnOnce()) {
+    let start = Barrier::new(2);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            start.wait();
+            one();
+        });
+        start.wait();
+        other();
+    });
+}
+
 #[test]
 fn a_task_whose_parent_ends_while_that_is_killed_from_above_is_killed_and_woken() {
     let list = ProcList::new();
@@ -666,15 +679,7 @@ fn a_task_whose_parent_ends_while_that_is_killed_from_above_is_killed_and_woken(
         let deep = middle.child("g");
         let (tell, told) = mpsc::channel();
         let on_kill = deep.on_kill(move |_| tell.send(()).unwrap());
-        let at_once = Arc::new(Barrier::new(2));
-        let (ends, before) = (Arc::clone(&at_once), middle);
-        let ender = std::thread::spawn(move || {
-            ends.wait();
-            drop(before);
-        });
-        at_once.wait();
-        list.kill("p", "out").unwrap();
-        ender.join().unwrap();
+        at_once(|| drop(middle), || list.kill("p", "out").unwrap());
         told.recv_timeout(Duration::from_secs(20)).expect("it waits for its kill and does not look");
         drop((on_kill, deep, top));
     }
@@ -688,15 +693,7 @@ fn a_task_whose_ancestors_end_at_once_goes_on_below_the_one_that_is_left() {
         let second = top.child("2");
         let third = second.child("3");
         let deep = third.child("g");
-        let at_once = Arc::new(Barrier::new(2));
-        let (ends, before) = (Arc::clone(&at_once), third);
-        let ender = std::thread::spawn(move || {
-            ends.wait();
-            drop(before);
-        });
-        at_once.wait();
-        drop(second);
-        ender.join().unwrap();
+        at_once(|| drop(third), || drop(second));
         assert_eq!(list.get("p/2/3/g").unwrap().parent.as_deref(), Some("p"));
         assert_eq!(list.get("p").unwrap().children, ["p/2/3/g"]);
         list.kill("p", "out").unwrap();
