@@ -512,19 +512,19 @@ impl Dialogue {
         }
     }
 
-    /// The same of a log.
-    fn reply_log(&mut self, text: &str, now: Instant) {
-        match &self.screen {
-            Some(screen) if text.contains('\n') => self.read(screen.end_of(text), now),
-            _ => self.reply_whole(text, now),
-        }
-    }
-
     /// The same, and a line that is wider than the screen is not cut either.
     fn reply_whole(&mut self, text: &str, now: Instant) {
         match &self.screen {
             Some(screen) if text.width() > screen.width() => self.read(screen.text(text), now),
             _ => self.reply(text, now),
+        }
+    }
+
+    /// What a question is answered. On a screen it does not stand above the answer to an earlier one.
+    fn answer(&mut self, text: &str, now: Instant) {
+        match &self.screen {
+            Some(screen) if matches!(self.phase, Phase::Frozen { .. }) => self.read(screen.text(text), now),
+            _ => self.reply_whole(text, now),
         }
     }
 
@@ -549,8 +549,11 @@ impl Dialogue {
         match answer {
             Answer::Fault(reply) => return self.fault(reply, now),
             Answer::Lines(text) if text.is_empty() => {}
-            Answer::Lines(text) => self.reply_whole(text.strip_suffix('\n').unwrap_or(&text), now),
-            Answer::Log(text) => self.reply_log(&text, now),
+            Answer::Lines(text) => self.answer(text.strip_suffix('\n').unwrap_or(&text), now),
+            Answer::Log(text) => match &self.screen {
+                Some(screen) if text.contains('\n') => self.read(screen.end_of(&text), now),
+                _ => self.answer(&text, now),
+            },
             Answer::Table(text) => {
                 let text = text.strip_suffix('\n').unwrap_or(&text);
                 match self.has_sent_a_frame && self.screen.is_none() {

@@ -1238,6 +1238,9 @@ async fn in_top_no_answer_is_cut_and_the_last_kills_are_shown() {
     client.types("where b=1\n").await;
     let fault = drawn(&mut client, "table\x1b8").await;
     assert!(fault.contains("the tab\x1b[5;1H\x1b[Kle does not print)\x1b"), "{fault:?}");
+    // It does not stand above the answer to an earlier question.
+    client.types("show b\n").await;
+    assert!(drawn(&mut client, "table\x1b8").await.contains("\x1b[3;1H\x1b[Kno such process 'b'\x1b[4;1H\x1b[K\x1b"));
     client.types("foo\n").await;
     let fault = drawn(&mut client, "help\x1b8").await;
     assert!(fault.ends_with("\x1b7\x1b[2;1H\x1b[Kinvalid command 'foo': try help\x1b8"), "a short one has its row");

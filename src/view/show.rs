@@ -61,8 +61,7 @@ fn running_text(snapshot: Snapshot, parked: Option<&Parked>) -> String {
     if let Some(left) = left {
         line(&mut text, format_args!("its deadline is in {:.1} s: then the program kills it", left.as_secs_f64()));
     }
-    push_rest(&mut text, proc, tie);
-    push_ids(&mut text, "children", &proc.children);
+    push_rest(&mut text, proc, tie, &proc.children);
     text.push_str(&history(proc));
     text
 }
@@ -91,8 +90,7 @@ fn ended_text(snapshot: Snapshot, ago: Duration, go_on: &[String]) -> String {
     );
     push_site(&mut text, proc);
     push_progress(&mut text, proc);
-    push_rest(&mut text, proc, tie);
-    push_ids(&mut text, "children that go on", go_on);
+    push_rest(&mut text, proc, tie, go_on);
     text.push_str(&profile(proc));
     text
 }
@@ -121,22 +119,19 @@ fn push_progress(text: &mut String, proc: &Proc) {
     line(text, format_args!("{done} of {total} done, {percent}%{pace}{left}"));
 }
 
-fn push_ids(text: &mut String, what: &str, ids: &[String]) {
-    if ids.is_empty() {
-        return;
-    }
-    let named = ids.iter().take(CHILDREN).map(|id| escape::id(id).to_string()).collect::<Vec<_>>().join(" ");
-    let more = ids.len().saturating_sub(CHILDREN);
-    let more = if more > 0 { format!(" .. {more} more") } else { String::new() };
-    line(text, format_args!("{what}: {named}{more}"));
-}
-
-/// Its parent, its note and its columns.
-fn push_rest(text: &mut String, proc: &Proc, tie: Tie) {
+/// Its family, its note and its columns.
+fn push_rest(text: &mut String, proc: &Proc, tie: Tie, children: &[String]) {
     if let Some(parent) = &proc.parent {
         let has_ended = if tie.is_orphan { ", which has ended" } else { "" };
         let independent = if tie.is_independent { "; a kill of that does not reach it" } else { "" };
         line(text, format_args!("child of {}{has_ended}{independent}", escape::id(parent)));
+    }
+    if !children.is_empty() {
+        let ids = children.iter().take(CHILDREN).map(|id| escape::id(id).to_string()).collect::<Vec<_>>().join(" ");
+        let more = children.len().saturating_sub(CHILDREN);
+        let more = if more > 0 { format!(" .. {more} more") } else { String::new() };
+        let that = if proc.outcome.is_some() { " that go on" } else { "" };
+        line(text, format_args!("children{that}: {ids}{more}"));
     }
     if let Some(note) = &proc.note {
         line(text, format_args!("note: {}", escape::plain(note)));
