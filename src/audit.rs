@@ -109,14 +109,8 @@ fn kill_line(kill: &Kill) -> String {
             format!("{outcome} after {:.1}s{suffix}", after.as_secs_f64())
         }
     };
-    let columns = kill.columns.iter().map(|(name, value)| match value.contains([' ', ',', ')']) {
-        true => format!("{name}=\"{value}\""),
-        false => format!("{name}={value}"),
-    });
-    let columns = columns.collect::<Vec<_>>().join(", ");
-    let columns = if columns.is_empty() { columns } else { format!(" ({columns})") };
     let below = if kill.below() > 0 { format!(", and {} below it", kill.below()) } else { String::new() };
-    format!("{time} {by}: {} {}{below}: {outcome}{columns}", escape::id(&kill.id), escape::quoted(&kill.message))
+    format!("{time} {by}: {} {}{below}: {outcome}{}", escape::id(&kill.id), escape::quoted(&kill.message), kill.columns)
 }
 
 /// The same as events of `tracing`, under the target `pm::audit`.

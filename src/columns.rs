@@ -3,6 +3,7 @@
 //! A text per name and per value would be moved about before it comes to rest,
 //! and at a start that costs more than copying it once to where it stays.
 
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use smallvec::SmallVec;
@@ -19,6 +20,21 @@ pub(crate) const MASK: &str = "***";
 pub(crate) enum Clearance {
     Public,
     Secret,
+}
+
+/// The columns of a task that the table prints, escaped. Its `Display` stands behind what is said of the task:
+/// ` (method=GET, uri=/export/1)`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Printed(pub(crate) Vec<(String, String)>);
+
+impl fmt::Display for Printed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, (name, value)) in self.0.iter().enumerate() {
+            let quote = if value.contains([' ', ',', ')']) { "\"" } else { "" };
+            write!(f, "{}{name}={quote}{value}{quote}", if n == 0 { " (" } else { ", " })?;
+        }
+        if self.0.is_empty() { Ok(()) } else { f.write_str(")") }
+    }
 }
 
 /// What a column of a task holds.

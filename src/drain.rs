@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::{self, Instant, Sleep};
 
+use crate::columns::Printed;
 use crate::entry::Entry;
 use crate::escape;
 use crate::list::ProcList;
@@ -105,7 +106,8 @@ impl ProcList {
     }
 }
 
-/// What a [`drain`](ProcList::drain) still waits for. Its `Display` is a line for a log.
+/// What a [`drain`](ProcList::drain) still waits for. Its `Display` is a line for a log, with the columns that the table
+/// prints.
 #[non_exhaustive]
 #[derive(Debug, Clone)]
 pub struct Left {
@@ -113,21 +115,27 @@ pub struct Left {
     pub count: usize,
     /// Those that have been running for longest, five at most.
     pub oldest: Vec<Proc>,
+    printed: Vec<Printed>,
 }
 
 impl fmt::Display for Left {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.count;
         write!(f, "waiting for {count} {}", if count == 1 { "task" } else { "tasks" })?;
-        for (n, proc) in self.oldest.iter().enumerate() {
+        for (n, (proc, columns)) in self.oldest.iter().zip(&self.printed).enumerate() {
             let (status, age) = (escape::quoted_cell(&proc.status), proc.elapsed.as_secs_f64());
-            write!(f, "{} {} in {status} for {age:.1}s", if n == 0 { ":" } else { "," }, escape::id(&proc.id))?;
+            write!(
+                f,
+                "{} {} in {status} for {age:.1}s{columns}",
+                if n == 0 { ":" } else { "," },
+                escape::id(&proc.id)
+            )?;
         }
         if count > self.oldest.len() { write!(f, ", ..") } else { Ok(()) }
     }
 }
 
-/// What came of a [`drain`](ProcList::drain). Its `Display` is a line for a log.
+/// What came of a [`drain`](ProcList::drain). Its `Display` is a line for a log, with the columns that the table prints.
 #[non_exhaustive]
 #[derive(Debug, Clone)]
 pub struct Drained {
@@ -136,18 +144,19 @@ pub struct Drained {
     /// The tasks that were left when the time was over, and so were killed. Those whose `outcome` is `None` are still
     /// running: they refuse to be killed, or have not noticed.
     pub killed: Vec<Proc>,
+    printed: Vec<Printed>,
 }
 
 impl fmt::Display for Drained {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "drained after {:.1}s", self.took.as_secs_f64())?;
-        for (n, proc) in self.killed.iter().enumerate() {
+        for (n, (proc, columns)) in self.killed.iter().zip(&self.printed).enumerate() {
             let what = match proc.outcome {
                 Some(outcome) => format!("was {outcome}").replace("was ended", "ended"),
                 None => "is still running".to_string(),
             };
             let status = escape::quoted_cell(&proc.status);
-            write!(f, "{} {} in {status} {what}", if n == 0 { ":" } else { "," }, escape::id(&proc.id))?;
+            write!(f, "{} {} in {status} {what}{columns}", if n == 0 { ":" } else { "," }, escape::id(&proc.id))?;
         }
         Ok(())
     }
@@ -237,7 +246,8 @@ impl Draining {
     }
 
     fn drained(&self, took: Duration) -> Drained {
-        Drained { took, killed: self.killed.iter().map(|entry| entry.proc()).collect() }
+        let (killed, printed) = self.told(&self.killed);
+        Drained { took, killed, printed }
     }
 
     /// Kills what has not been killed yet.
@@ -253,7 +263,9 @@ impl Draining {
     }
 
     fn tell(&mut self) {
-        let Some(on_wait) = &mut self.on_wait else { return };
+        if self.on_wait.is_none() {
+            return;
+        }
         let mut left = self.list.entries();
         let count = left.len();
         if count > NAMED {
@@ -261,7 +273,15 @@ impl Draining {
             left.truncate(NAMED);
         }
         left.sort_unstable_by(|a, b| a.by_age(b));
-        on_wait(&Left { count, oldest: left.iter().map(|entry| entry.proc()).collect() });
+        let (oldest, printed) = self.told(&left);
+        if let Some(on_wait) = &mut self.on_wait {
+            on_wait(&Left { count, oldest, printed });
+        }
+    }
+
+    /// What is told of these tasks.
+    fn told(&self, tasks: &[Arc<Entry>]) -> (Vec<Proc>, Vec<Printed>) {
+        tasks.iter().map(|entry| (entry.proc(), self.list.shared.printed(entry))).unzip()
     }
 }
 
@@ -299,7 +319,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_ends_when_the_last_one_does_and_says_each_second_what_it_waits_for() {
         let list = ProcList::new();
-        let (old, young) = (list.start("a b"), list.start("young"));
+        list.set_cols(["method", "uri"]);
+        let (old, young) = (list.start("a b").col("uri", "/x y").col("method", "GET"), list.start("young"));
         old.set_status("merging");
         let told = Arc::new(Mutex::new(Vec::new()));
         let telling = Arc::clone(&told);
@@ -317,7 +338,8 @@ mod tests {
         assert_eq!(told.len(), 2, "{told:?}");
         assert!(told[0].starts_with(r#"waiting for 2 tasks: a\x20b in "merging" for 0."#), "{told:?}");
         assert!(
-            told[0].contains(r#", young in "init" for 0."#) && told[1].starts_with("waiting for 1 task: a"),
+            told[0].contains(r#"s (method=GET, uri="/x y"), young in "init" for 0."#)
+                && told[1].starts_with("waiting for 1 task: a"),
             "{told:?}"
         );
         assert!(drained.to_string().starts_with("drained after 2.5s"), "{drained}");

@@ -27,7 +27,7 @@ use std::borrow::Cow;
 #[cfg(feature = "tower")]
 use std::net::SocketAddr;
 use std::panic::Location;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
 use std::thread;
@@ -75,6 +75,10 @@ const NOBODY: u8 = 32;
 /// A bit of [`Entry::signals`]: there is a history that takes memory of its own.
 const PAST: u8 = 64;
 
+/// Kinds of kill points: a future of ours that notices a kill whenever it is polled; a call of the program's.
+const AWAIT: u8 = 1;
+const OWN: u8 = 2;
+
 /// The signals for which a kill point looks.
 const LOOK: u8 = KILL | ABANDONED | INHERITED;
 
@@ -94,8 +98,8 @@ pub(crate) struct Entry {
     started: Instant,
     /// [`KILL`], [`ABANDONED`] and so on.
     signals: AtomicU8,
-    /// It has passed a kill point.
-    has_kill_point: AtomicBool,
+    /// The best kind of kill point that it has passed: [`AWAIT`] or [`OWN`].
+    kill_points: AtomicU8,
     /// How often its status was set, up to a multiple of 65,536. It changes under the lock.
     statuses: AtomicU16,
     /// Where it is, if it is not in the map; else [`IN_MAP`].
@@ -226,6 +230,8 @@ pub(crate) enum Reach {
     NoKillPoint,
     /// It has passed some, and none since the kill.
     Unseen,
+    /// The same, and all of them were awaits.
+    UnseenAtAwait,
     Seen,
 }
 
@@ -270,7 +276,7 @@ impl Entry {
             slot,
             started,
             signals: AtomicU8::new(signals_at_start()),
-            has_kill_point: AtomicBool::new(false),
+            kill_points: AtomicU8::new(0),
             statuses: AtomicU16::new(0),
             state: Mutex::new(State {
                 history: History::new(),
@@ -302,7 +308,7 @@ impl Entry {
             slot: old_slot,
             started: old_start,
             signals,
-            has_kill_point,
+            kill_points,
             statuses,
             state,
         } = self;
@@ -327,7 +333,7 @@ impl Entry {
         *old_slot = slot;
         *old_start = started;
         *signals.get_mut() = signals_at_start();
-        *has_kill_point.get_mut() = false;
+        *kill_points.get_mut() = 0;
         *statuses.get_mut() = 0;
         *life = Life::Running;
         columns.reset();
@@ -555,18 +561,24 @@ impl Entry {
     #[inline]
     pub(crate) fn kill_point(&self, location: &'static Location<'static>) -> Option<Killed> {
         unwinding::clear_mark();
-        self.pass_kill_point();
+        self.pass_kill_point(OWN);
         match self.signals.load(Ordering::Acquire) & LOOK {
             0 => None,
             _ => self.see_kill(location, None, true),
         }
     }
 
-    /// Notes that it has one.
+    /// A future of the task that notices a kill is polled.
     #[inline]
-    pub(crate) fn pass_kill_point(&self) {
-        if !self.has_kill_point.load(Ordering::Relaxed) {
-            self.has_kill_point.store(true, Ordering::Relaxed);
+    pub(crate) fn awaits(&self) {
+        self.pass_kill_point(AWAIT);
+    }
+
+    /// Notes that it has one of this kind.
+    #[inline]
+    fn pass_kill_point(&self, kind: u8) {
+        if self.kill_points.load(Ordering::Relaxed) < kind {
+            self.kill_points.store(kind, Ordering::Relaxed);
         }
     }
 
@@ -579,7 +591,7 @@ impl Entry {
     /// The same for code of ours that looks on behalf of a task, since so many of its statuses were set: it is not counted.
     #[inline]
     pub(crate) fn look_for_kill(&self, location: &'static Location<'static>, since: u16) -> Option<Killed> {
-        self.pass_kill_point();
+        self.awaits();
         match self.signals.load(Ordering::Acquire) & LOOK {
             0 => None,
             _ => self.see_kill(location, Some(since), false),
@@ -676,8 +688,11 @@ impl Entry {
         let state = self.lock();
         let reach = match state.life {
             Life::Killing { seen: true, .. } => Reach::Seen,
-            _ if self.has_kill_point.load(Ordering::Relaxed) => Reach::Unseen,
-            _ => Reach::NoKillPoint,
+            _ => match self.kill_points.load(Ordering::Relaxed) {
+                0 => Reach::NoKillPoint,
+                AWAIT => Reach::UnseenAtAwait,
+                _ => Reach::Unseen,
+            },
         };
         (state.history.current().clone(), reach)
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::columns::Printed;
 use crate::peer::Peer;
 use crate::proc::Outcome;
 use crate::waiters::{Key, Waiters};
@@ -18,7 +19,7 @@ pub(crate) struct Request {
     /// The kill of a task that this one is below, which it comes with.
     pub(crate) above: Option<Arc<Kill>>,
     /// What the table prints of the task, without secrets. None of a task that is below: it is not in the audit.
-    pub(crate) columns: Vec<(String, String)>,
+    pub(crate) columns: Printed,
 }
 
 /// One kill. The victim shares it with all who wait for the outcome. A task has at most one.
@@ -34,7 +35,7 @@ pub(crate) struct Kill {
     pub(crate) age: Duration,
     pub(crate) status: Cow<'static, str>,
     /// See [`Request`].
-    pub(crate) columns: Vec<(String, String)>,
+    pub(crate) columns: Printed,
     /// The kill that somebody asked for, if that was of a task that this one is below.
     first: Option<Arc<Kill>>,
     /// How many tasks below it the kill has come to.

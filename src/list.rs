@@ -17,7 +17,7 @@ use dashmap::DashMap;
 
 use crate::audit::Audit;
 use crate::clock::Tick;
-use crate::columns::Clearance;
+use crate::columns::{Clearance, Printed};
 use crate::entry::{End, Entry, EntryRef, Extra, Fresh, Id, KillReply, List, Name, Start};
 use crate::escape;
 use crate::finished::Finished;
@@ -405,14 +405,15 @@ impl Shared {
     }
 
     /// What the table prints of a task, but for secrets.
-    pub(crate) fn printed(&self, entry: &Entry) -> Vec<(String, String)> {
+    pub(crate) fn printed(&self, entry: &Entry) -> Printed {
         let columns = Arc::clone(&self.columns.read().unwrap_or_else(PoisonError::into_inner));
         let shown = |row: &EntryRef<'_>| {
             let value = |name: &String| row.columns.get(name).map(|value| value.shown(Clearance::Public).to_string());
             columns.iter().filter_map(|name| Some((name.clone(), value(name)?))).collect::<Vec<_>>()
         };
-        let printed = entry.with(shown).into_iter();
-        printed.map(|(name, value)| (escape::echo(&name).to_string(), escape::echo(&value).to_string())).collect()
+        let escaped =
+            |(name, value): (String, String)| (escape::echo(&name).to_string(), escape::echo(&value).to_string());
+        Printed(entry.with(shown).into_iter().map(escaped).collect())
     }
 
     #[inline]

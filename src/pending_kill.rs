@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use crate::columns::Printed;
 use crate::entry::{Entry, KillReply};
 use crate::kill::{Ending, Kill, Request};
 use crate::killed::KillError;
@@ -183,7 +184,7 @@ impl Shared {
         above: Option<Arc<Kill>>,
     ) -> KillReply {
         // Before the kill: the task may end at once.
-        let columns = if above.is_some() { Vec::new() } else { self.printed(entry) };
+        let columns = if above.is_some() { Printed::default() } else { self.printed(entry) };
         let reply = entry.kill(Request { message, by, above, columns });
         if let KillReply::Accepted(kill) = &reply {
             self.audit().kill_accepted(kill);

@@ -52,8 +52,12 @@ mod tests {
             let name = Name::Id(id);
             entry(Start { name, started: Instant::now(), forbidden: false, list: list.stripe() }, |_| {})
         };
-        let request =
-            |message: &str| Request { message: message.to_string(), by: None, above: None, columns: Vec::new() };
+        let request = |message: &str| Request {
+            message: message.to_string(),
+            by: None,
+            above: None,
+            columns: crate::columns::Printed::default(),
+        };
         let old = entry(Id { hash: 1, id: "old" }, &list);
         let place = Arc::as_ptr(&old);
         old.set_col("token", Text::new().format("8e2b"), true);

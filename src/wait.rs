@@ -102,7 +102,7 @@ impl Future for WaitKilled {
     type Output = Killed;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Killed> {
-        self.waiting.entry.pass_kill_point();
+        self.waiting.entry.awaits();
         if self.waiting.poll(Awaited::Kill, cx).is_ready()
             && let Some(killed) = self.waiting.entry.look_for_kill(self.location, self.since)
         {

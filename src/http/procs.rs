@@ -181,7 +181,7 @@ fn result(entry: &Entry, kill: &Kill) -> wire::KillResult {
                 status: status.into_owned(),
                 note: None,
                 seen: Some(reach == Reach::Seen),
-                kill_point: (reach != Reach::Seen).then_some(reach == Reach::Unseen),
+                kill_point: (reach != Reach::Seen).then_some(reach != Reach::NoKillPoint),
                 below,
             }
         }

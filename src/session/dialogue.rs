@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use unicode_width::UnicodeWidthStr;
 
 use crate::access::{Admitted, AuthResult, Role};
 use crate::call::{Call, Called, STILL_RUNNING};
@@ -57,6 +56,7 @@ const BURST: u32 = 1000;
 const LINE_EVERY: Duration = Duration::from_millis(5);
 
 const TOKEN_FIRST: &str = "this processlist wants a token: auth <token>";
+const STANDS_STILL: &str = "frozen: type a command, or Enter to go on";
 const NOT_TEXT: &str = "invalid command: not text";
 
 /// The answer to a browser.
@@ -104,13 +104,23 @@ enum Phase {
     Opening { until: Instant, making: Option<JobId> },
     /// The next frame, which is being made or comes then.
     Streaming { next: Instant, making: Option<JobId> },
-    /// Nothing: it has frozen the table, or reads an answer in its place. If that is about a set that is being killed, the
-    /// table goes on when the outcomes are in.
-    Frozen { until: Instant, is_for_set: bool },
+    /// Nothing.
+    Frozen { until: Instant, why: Why },
     /// The lines of a reply of a command of the program's own.
     Following { was_frozen: bool },
     /// The outcome of its kills. It says no more, and gets no more frames.
     Leaving { until: Instant },
+}
+
+/// Why the table stands still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// The client has frozen it.
+    Asked,
+    /// An answer stands in its place.
+    Answer,
+    /// The same, about a set that is being killed: the table goes on when the outcomes are in.
+    Set,
 }
 
 struct Pending {
@@ -313,7 +323,7 @@ impl Dialogue {
             }
             Phase::Opening { until, making } if until <= now => self.phase = Phase::Streaming { next: now, making },
             Phase::Frozen { until, .. } if until <= now && self.wants_frames() => {
-                if let Some(screen) = &self.screen {
+                if let Some(screen) = &mut self.screen {
                     // What was said about the table that stood still.
                     self.out.draw(&screen.reply(""), now);
                 }
@@ -352,11 +362,17 @@ impl Dialogue {
         if is_first && line.is_binary() {
             return self.turn_away(NOT_TEXT, now);
         }
-        if self.screen.is_some() {
-            self.out.draw(screen::INPUT, now);
+        if let Some(screen) = &mut self.screen {
+            self.out.draw(&screen.input(), now);
+            self.redraw(now);
         }
         match &mut self.phase {
-            Phase::Frozen { until, is_for_set } => (*until, *is_for_set) = (now + FROZEN, false),
+            Phase::Frozen { until, why } => {
+                *until = now + FROZEN;
+                if *why == Why::Set {
+                    *why = Why::Answer;
+                }
+            }
             Phase::Following { .. } => {
                 self.stream(now);
                 if line.is_empty() {
@@ -393,7 +409,7 @@ impl Dialogue {
         if let Some(news) = self.kills.on_ended(kill) {
             self.tell_news(&news, now);
         }
-        let is_through = matches!(self.phase, Phase::Frozen { is_for_set: true, .. }) && !self.kills.has_sets();
+        let is_through = matches!(self.phase, Phase::Frozen { why: Why::Set, .. }) && !self.kills.has_sets();
         // On a screen the table is all that is looked at: it is not to list the dead.
         if is_through || self.screen.is_some() && matches!(self.phase, Phase::Streaming { .. }) {
             self.stream(now);
@@ -425,8 +441,14 @@ impl Dialogue {
         match (line, &self.phase) {
             (Some(line), _) if self.screen.is_none() => self.reply_lines(&line, now),
             // There is one row for them.
-            (Some(line), _) => self.reply_lines(line.lines().last().unwrap_or_default(), now),
-            (None, Phase::Following { was_frozen: true }) => self.freeze(now),
+            (Some(line), _) => {
+                let last = escape::plain(line.lines().last().unwrap_or_default()).to_string();
+                if let Some(screen) = &mut self.screen {
+                    self.out.draw(&screen.reply_in_a_row(if last.is_empty() { "-" } else { &last }), now);
+                    self.redraw(now);
+                }
+            }
+            (None, Phase::Following { was_frozen: true }) => self.freeze(Why::Asked, now),
             (None, _) => self.stream(now),
         }
     }
@@ -444,7 +466,7 @@ impl Dialogue {
         if !self.out.is_empty() || self.is_old(&frame) {
             return;
         }
-        let bytes = match &self.screen {
+        let bytes = match &mut self.screen {
             Some(screen) => screen.table(frame.table()).into(),
             None => frame.bytes(!self.has_sent_a_frame),
         };
@@ -459,14 +481,19 @@ impl Dialogue {
 
     /// Shows a frame that was asked for, in its place among the answers.
     fn show_answer(&mut self, frame: &Frame, now: Instant) {
-        match &self.screen {
+        match &mut self.screen {
             Some(screen) => self.out.draw(&screen.table(frame.table()), now),
             None => self.out.bytes(frame.bytes(!self.has_sent_a_frame), now),
         }
         self.has_sent_a_frame = true;
-        if let Phase::Opening { .. } | Phase::Streaming { .. } = self.phase {
-            self.phase = Phase::Streaming { next: frame.next(self.delay), making: None };
+        match self.phase {
+            // What looks like the table is the table.
+            Phase::Frozen { why: Why::Answer | Why::Set, .. } if self.screen.is_some() => {}
+            Phase::Opening { .. } | Phase::Streaming { .. } => {}
+            Phase::Frozen { .. } if self.screen.is_some() => return self.reply(STANDS_STILL, now),
+            _ => return,
         }
+        self.phase = Phase::Streaming { next: frame.next(self.delay), making: None };
     }
 
     /// On a screen, the tasks of a set stay to be read until their outcomes are in.
@@ -475,7 +502,7 @@ impl Dialogue {
             return;
         }
         if self.kills.has_sets() {
-            self.phase = Phase::Frozen { until: now + FROZEN, is_for_set: true };
+            self.freeze(Why::Set, now);
         } else {
             self.stream(now);
         }
@@ -486,8 +513,8 @@ impl Dialogue {
         self.phase = Phase::Streaming { next: now, making: None };
     }
 
-    fn freeze(&mut self, now: Instant) {
-        self.phase = Phase::Frozen { until: now + FROZEN, is_for_set: false };
+    fn freeze(&mut self, why: Why, now: Instant) {
+        self.phase = Phase::Frozen { until: now + FROZEN, why };
     }
 
     // How answers are told.
@@ -495,45 +522,46 @@ impl Dialogue {
     /// One line or several. On a screen several lines take the place of the table, which waits until
     /// they have been read.
     fn reply(&mut self, text: impl Display, now: Instant) {
-        let Some(screen) = &self.screen else { return self.out.reply(text, now) };
+        let Some(screen) = &mut self.screen else { return self.out.reply(text, now) };
         let text = text.to_string();
-        match text.contains('\n') {
-            false => self.out.draw(&screen.reply(&text), now),
-            true => self.read(screen.text(&text), now),
+        if !screen.has_room_for(&text) {
+            return self.read(|screen| screen.text(&text), now);
         }
-    }
-
-    /// Shows a text on the screen, in the place of the table, until it has been read.
-    fn read(&mut self, drawn: String, now: Instant) {
-        let back = self.screen.as_ref().map_or_else(String::new, |screen| screen.reply("Enter: back to the table"));
-        self.out.draw(&(drawn + &back), now);
-        if !matches!(self.phase, Phase::Leaving { .. }) {
-            self.freeze(now);
-        }
-    }
-
-    /// The same, and a line that is wider than the screen is not cut either.
-    fn reply_whole(&mut self, text: &str, now: Instant) {
-        match &self.screen {
-            Some(screen) if text.width() > screen.width() => self.read(screen.text(text), now),
-            _ => self.reply(text, now),
-        }
+        self.out.draw(&screen.reply(&text), now);
+        self.redraw(now);
     }
 
     /// What a question is answered. On a screen it does not stand above the answer to an earlier one.
     fn answer(&mut self, text: &str, now: Instant) {
-        match &self.screen {
-            Some(screen) if matches!(self.phase, Phase::Frozen { .. }) => self.read(screen.text(text), now),
-            _ => self.reply_whole(text, now),
+        match self.screen.is_some() && matches!(self.phase, Phase::Frozen { .. }) {
+            true => self.read(|screen| screen.text(text), now),
+            false => self.reply(text, now),
+        }
+    }
+
+    /// Shows something on the screen, in the place of the table, until it has been read.
+    fn read(&mut self, draw: impl FnOnce(&mut Screen) -> String, now: Instant) {
+        let Some(screen) = &mut self.screen else { return };
+        let back = screen.reply("Enter: back to the table");
+        let drawn = draw(screen);
+        self.out.draw(&(drawn + &back), now);
+        if !matches!(self.phase, Phase::Leaving { .. }) {
+            self.freeze(Why::Answer, now);
+        }
+    }
+
+    /// A reply may take more rows than the last one, and the table less.
+    fn redraw(&mut self, now: Instant) {
+        if let Some(drawn) = self.screen.as_mut().and_then(Screen::redrawn) {
+            self.out.draw(&drawn, now);
         }
     }
 
     /// Something that happens by itself. It does not take the place of a table that somebody reads.
     fn tell_news(&mut self, news: &str, now: Instant) {
-        match self.screen {
-            None => self.reply(news, now),
-            Some(_) => self.reply(news.lines().last().unwrap_or_default(), now),
-        }
+        let Some(screen) = &mut self.screen else { return self.reply(news, now) };
+        self.out.draw(&screen.reply(news.lines().last().unwrap_or_default()), now);
+        self.redraw(now);
     }
 
     /// Lines that are not ours.
@@ -550,10 +578,10 @@ impl Dialogue {
             Answer::Fault(reply) => return self.fault(reply, now),
             Answer::Lines(text) if text.is_empty() => {}
             Answer::Lines(text) => self.answer(text.strip_suffix('\n').unwrap_or(&text), now),
-            Answer::Log(text) => match &self.screen {
-                Some(screen) if text.contains('\n') => self.read(screen.end_of(&text), now),
-                _ => self.answer(&text, now),
-            },
+            Answer::Log(text) if text.contains('\n') && self.screen.is_some() => {
+                self.read(|screen| screen.end_of(&text), now);
+            }
+            Answer::Log(text) => self.answer(&text, now),
             Answer::Table(text) => {
                 let text = text.strip_suffix('\n').unwrap_or(&text);
                 match self.has_sent_a_frame && self.screen.is_none() {
@@ -577,11 +605,12 @@ impl Dialogue {
                 let token = self.sets.offer(&verb, tasks, |token| self.kills.has_set(token), now);
                 let rest = if verb == "kill" { " <message>" } else { "" };
                 let next = format!("{verb} {token}{rest} to {verb} {those}");
-                match &self.screen {
+                match &mut self.screen {
                     None => self.reply(format_args!("{table}{next}"), now),
                     Some(screen) => {
-                        self.out.draw(&(screen.table(&table) + &screen.reply(&next)), now);
-                        self.freeze(now);
+                        let next = screen.reply(&next);
+                        self.out.draw(&(screen.table(&table) + &next), now);
+                        self.freeze(Why::Answer, now);
                     }
                 }
             }
@@ -637,7 +666,7 @@ impl Dialogue {
 
     fn fault(&mut self, reply: String, now: Instant) {
         self.faults += 1;
-        self.reply_whole(&reply, now);
+        self.reply(&reply, now);
         if self.faults == FAULTS {
             self.reply(format_args!("{FAULTS} faulty lines in a row: closed"), now);
             self.leave(now);
@@ -711,8 +740,8 @@ impl Dialogue {
                 self.ask_for_frame();
             }
             Action::FreezeOrThaw => {
-                self.freeze(now);
-                self.reply("frozen: type a command, or Enter to go on", now);
+                self.freeze(Why::Asked, now);
+                self.reply(STANDS_STILL, now);
             }
             Action::Help => self.help(now),
             Action::Quit => self.on_end_of_input(now),

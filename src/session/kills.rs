@@ -362,7 +362,11 @@ impl Victim {
                 "{id} is still running {seconds}s after the kill, in {status}: it has passed no kill point so far, and may \
                  have none"
             ),
-            Reach::NoKillPoint | Reach::Unseen => {
+            Reach::UnseenAtAwait if cfg!(panic = "unwind") => format!(
+                "{id} is still running {seconds}s after the kill, in {status}: it stops at its next kill point, an await: it \
+                 computes or blocks until then"
+            ),
+            Reach::NoKillPoint | Reach::Unseen | Reach::UnseenAtAwait => {
                 format!("{id} is still running {seconds}s after the kill, in {status}: {stops}")
             }
             Reach::Seen => format!("{id} saw the kill and is still cleaning up after {seconds}s, in {status}"),

@@ -24,8 +24,8 @@ const NOTE: usize = 64;
 /// What it takes to address a row and clear its end, at most.
 const ADDRESS: usize = "\x1b[999;1H\x1b[K".len();
 
-/// Back at the beginning of an empty input line, with the last reply gone.
-pub(crate) const INPUT: &str = "\x1b[2;1H\x1b[K\x1b[1;1H\x1b[K";
+/// How many rows a reply takes at most. The table gives way to it.
+const REPLY_ROWS: usize = 3;
 
 /// An empty screen, the cursor on the input line.
 pub(crate) const CLEAR: &str = "\x1b[2J\x1b[1;1H";
@@ -60,11 +60,23 @@ pub(crate) fn width(columns: usize) -> Option<usize> {
 
 pub(crate) struct Screen {
     size: Size,
+    /// How many rows the last reply takes.
+    replies: usize,
+    /// What stands in the place of the table, and how many rows lower it was drawn because of a reply.
+    shown: String,
+    drawn_at: usize,
 }
 
 impl Screen {
     pub(crate) fn new(size: Size) -> Self {
-        Screen { size }
+        Screen { size, replies: 1, shown: String::new(), drawn_at: 0 }
+    }
+
+    /// Back at the beginning of an empty input line, with the last reply gone.
+    pub(crate) fn input(&mut self) -> String {
+        let replies = std::mem::replace(&mut self.replies, 1);
+        let rows = (REPLY..REPLY + replies).rev().chain([1]);
+        rows.map(|row| format!("\x1b[{row};1H\x1b[K")).collect()
     }
 
     /// How many rows of the table there is room for.
@@ -77,12 +89,12 @@ impl Screen {
     }
 
     /// A text of several lines in the place of the table, none of them cut.
-    pub(crate) fn text(&self, text: &str) -> String {
+    pub(crate) fn text(&mut self, text: &str) -> String {
         self.table(&self.wrapped(text).join("\n"))
     }
 
     /// The same of a text whose end matters most.
-    pub(crate) fn end_of(&self, text: &str) -> String {
+    pub(crate) fn end_of(&mut self, text: &str) -> String {
         let (mut lines, height) = (self.wrapped(text), self.height());
         let unseen = lines.len().saturating_sub(height);
         if unseen > 0 {
@@ -92,9 +104,9 @@ impl Screen {
         self.table(&lines.join("\n"))
     }
 
-    /// A header, the rows, and how many more there are.
+    /// How many rows there are for a header, the rows, and how many more there are.
     fn height(&self) -> usize {
-        self.size.rows + 2
+        (self.size.rows + 2).saturating_sub(self.replies - 1).max(1)
     }
 
     /// The lines of a text, those that are wider than the screen on several of its rows.
@@ -121,20 +133,49 @@ impl Screen {
     }
 
     /// A table in its place.
-    pub(crate) fn table(&self, text: &str) -> String {
-        let height = self.height();
+    pub(crate) fn table(&mut self, text: &str) -> String {
+        self.shown = text.to_string();
+        self.drawn_at = self.replies - 1;
+        let (height, text) = (self.height(), &self.shown);
         let (lines, unseen) = (text.lines(), text.lines().count().saturating_sub(height));
         let mut shown: Vec<String> = lines.take(height).map(|line| self.clip(line)).collect();
         if unseen > 0 {
             shown[height - 1] = self.clip(&format!("... {} more lines: they show after plain", unseen + 1));
         }
         shown.resize(height, String::new());
-        self.draw(TABLE, &shown)
+        self.draw(TABLE + self.drawn_at, &shown)
+    }
+
+    /// What stands in the place of the table again, if a reply takes another number of rows since.
+    pub(crate) fn redrawn(&mut self) -> Option<String> {
+        let text = std::mem::take(&mut self.shown);
+        (self.drawn_at != self.replies - 1).then(|| self.table(&text)).or_else(|| {
+            self.shown = text;
+            None
+        })
+    }
+
+    /// Whether a reply can be shown whole.
+    pub(crate) fn has_room_for(&self, reply: &str) -> bool {
+        !reply.contains('\n') && self.wrapped(reply).len() <= REPLY_ROWS
     }
 
     /// A reply of one line.
-    pub(crate) fn reply(&self, line: &str) -> String {
-        self.draw(REPLY, &[self.clip(line)])
+    pub(crate) fn reply(&mut self, line: &str) -> String {
+        let mut rows = self.wrapped(line);
+        if rows.len() > REPLY_ROWS {
+            let rest = rows.split_off(REPLY_ROWS - 1).concat();
+            rows.push(self.clip(&rest));
+        }
+        self.replies = rows.len().max(1);
+        rows.resize(self.replies, String::new());
+        self.draw(REPLY, &rows)
+    }
+
+    /// The same in one row.
+    pub(crate) fn reply_in_a_row(&mut self, line: &str) -> String {
+        let line = self.clip(line);
+        self.reply(&line)
     }
 
     /// The cursor below it all, for a client that leaves.

@@ -247,7 +247,14 @@ async fn a_victim_that_has_passed_a_kill_point_before_is_said_to_stop_at_the_nex
     let loops = list.start("loops");
     loops.check().expect("nobody has killed it");
     client.types("kill loops\n").await;
-    client.reads_up_to(r#"loops is still running 5s after the kill, in "init": it stops at its next kill point"#).await;
+    let awaits = list.start("awaits");
+    let mut run = Box::pin(awaits.run(std::future::pending::<()>()));
+    assert!(std::future::poll_fn(|cx| std::task::Poll::Ready(run.as_mut().poll(cx))).await.is_pending());
+    client.types("kill awaits\n").await;
+    let at_its_next =
+        |id: &str| format!(r#"{id} is still running 5s after the kill, in "init": it stops at its next kill point"#);
+    client.reads_up_to(&at_its_next("loops")).await;
+    client.reads(&(at_its_next("awaits") + ", an await: it computes or blocks until then")).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -1235,15 +1242,43 @@ async fn in_top_no_answer_is_cut_and_the_last_kills_are_shown() {
     let audit = drawn(&mut client, "table\x1b8").await;
     assert!(audit.contains("lines before these: they show after plain\x1b"), "{audit:?}");
     assert!(audit.contains("\"29 x") && audit.contains("ended after 0.0s\x1b8"), "{audit:?}");
-    client.types("where b=1\n").await;
-    let fault = drawn(&mut client, "table\x1b8").await;
-    assert!(fault.contains("the tab\x1b[5;1H\x1b[Kle does not print)\x1b"), "{fault:?}");
     // It does not stand above the answer to an earlier question.
     client.types("show b\n").await;
     assert!(drawn(&mut client, "table\x1b8").await.contains("\x1b[3;1H\x1b[Kno such process 'b'\x1b[4;1H\x1b[K\x1b"));
+    // A long reply takes rows of the table, until the next line.
+    client.types("\nwhere b=1\n").await;
+    let fault = drawn(&mut client, "print)\x1b8").await;
+    assert!(fault.ends_with("the tab\x1b[4;1H\x1b[Kle does not print)\x1b8"), "{fault:?}");
+    let table = drawn(&mut client, "\x1b8").await;
+    assert!(table.starts_with("\x1b7\x1b[5;1H\x1b[Kid  status") && !table.contains("\x1b[9;1H"), "{table:?}");
     client.types("foo\n").await;
     let fault = drawn(&mut client, "help\x1b8").await;
-    assert!(fault.ends_with("\x1b7\x1b[2;1H\x1b[Kinvalid command 'foo': try help\x1b8"), "a short one has its row");
+    assert!(fault.starts_with("\x1b[4;1H\x1b[K\x1b[3;1H\x1b[K\x1b[2;1H\x1b[K\x1b[1;1H\x1b[K"), "{fault:?}");
+    assert!(fault.contains("\x1b7\x1b[3;1H\x1b[Kid  status"), "{fault:?}");
+    assert!(fault.ends_with("\x1b7\x1b[2;1H\x1b[Kinvalid command 'foo': try help\x1b8"), "{fault:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_top_what_looks_like_the_table_is_live() {
+    let (list, _tasks) = requests(3);
+    let mut client = connect(&list);
+    client.first_frame(3).await;
+    client.types("top 4 60\nby status\n").await;
+    drawn(&mut client, "back to the table\x1b8").await;
+    client.types("where id=t1\n").await;
+    drawn(&mut client, "\x1b[Kt1 ").await;
+    let asked = client.now();
+    drawn(&mut client, "\x1b[Kt1 ").await;
+    assert_eq!(client.now(), asked + 3 * SECOND, "it goes on");
+    // One that stands still because the client wants it so says so.
+    client.types("\n").await;
+    drawn(&mut client, "frozen: type a command, or Enter to go on\x1b8").await;
+    client.types("where\n").await;
+    drawn(&mut client, "\x1b[Kt2 ").await;
+    drawn(&mut client, "frozen: type a command, or Enter to go on\x1b8").await;
+    let asked = client.now();
+    drawn(&mut client, "\x1b[Kt2 ").await;
+    assert_eq!(client.now(), asked + 30 * SECOND);
 }
 
 #[tokio::test(start_paused = true)]

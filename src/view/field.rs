@@ -132,7 +132,7 @@ impl Field {
 }
 
 /// The fields that a client may name: the built-in ones, those of the table, and every column that
-/// some running task has set. A secret is unknown to clients that may not see it.
+/// some task has set that is running, or has ended and is kept. A secret is unknown to clients that may not see it.
 #[derive(Clone, Copy)]
 pub(crate) struct Fields<'a> {
     list: &'a ProcList,
@@ -168,7 +168,8 @@ impl<'a> Fields<'a> {
             return Ok(field.clone());
         }
         let is_set = |row: &EntryRef<'_>| row.columns.get(name).is_some_and(|value| value.is_known(self.clearance));
-        let was_set = || self.are_ended && self.list.finished().all().iter().any(|entry| entry.with(is_set));
+        // A server that has nothing to do has no column but those of the table.
+        let was_set = || self.list.finished().all().iter().any(|entry| entry.with(is_set));
         let is_column = || self.list.columns().iter().any(|known| known == name) || self.list.any(is_set) || was_set();
         if self.is_visible(name) && is_column() {
             return Ok(Field::Column(name.to_string()));
@@ -215,7 +216,7 @@ impl<'a> Fields<'a> {
             }
             found.len() >= MOST_FURTHER
         };
-        if !self.list.any(note) && self.are_ended {
+        if !self.list.any(note) {
             self.list.finished().all().iter().any(|entry| entry.with(note));
         }
         found.into_inner().into_iter().filter(|name| self.is_visible(name)).take(MOST_FURTHER).collect()

@@ -122,5 +122,5 @@ fn known_to(list: &ProcList, clearance: Clearance) -> Result<Arc<Kinds>, String>
         |kinds: &Arc<Kinds>| clearance == Clearance::Secret || !kinds.has_secrets && !list.is_secret(&kinds.column);
     list.kinds()
         .filter(is_known)
-        .ok_or_else(|| "this program does not say which column tells kinds of work apart".to_string())
+        .ok_or_else(|| "this program does not say which column tells kinds of work apart (ProcList::kind)".to_string())
 }

@@ -33,7 +33,9 @@ pub(crate) fn render(list: &ProcList, name: &str, clearance: Clearance) -> Optio
         let ago = snapshot.end.map_or(Duration::ZERO, |at| now.since(at));
         let is_below =
             |row: &EntryRef<'_>| row.parent.is_some_and(|parent| parent.entry.as_ptr() == Arc::as_ptr(&last));
-        let go_on = list.filter_map(false, |task, row| is_below(row).then(|| task.id().to_string()));
+        let mut go_on = list.filter_map(false, |task, row| is_below(row).then(|| Arc::clone(task)));
+        go_on.sort_unstable_by(|a, b| a.by_age(b));
+        let go_on: Vec<_> = go_on.iter().map(|task| task.id().to_string()).collect();
         Some(ended_text(snapshot, ago, &go_on))
     })
 }
@@ -74,12 +76,12 @@ fn ended_text(snapshot: Snapshot, ago: Duration, go_on: &[String]) -> String {
     let id = escape::id(&proc.id);
     let outcome = proc.outcome.unwrap_or(Outcome::Ended);
     let killing = proc.killing.as_ref().filter(|_| outcome == Outcome::Killed);
-    let by = killing.map_or(String::new(), |killing| format!(" by {}", by(killing)));
+    let killer = killing.map_or(String::new(), |killing| format!(" by {}", by(killing)));
     let message = killing.filter(|killing| !killing.message.is_empty());
     let message = message.map_or(String::new(), |killing| format!(": {}", escape::plain(&killing.message)));
     let (ago, ran) = (ago.as_secs_f64(), proc.elapsed.as_secs_f64());
     let status = escape::quoted(&proc.status);
-    line(&mut text, format_args!("{id} {outcome} {ago:.1}s ago{by}, after {ran:.1}s, in {status}{message}"));
+    line(&mut text, format_args!("{id} {outcome} {ago:.1}s ago{killer}, after {ran:.1}s, in {status}{message}"));
     line(
         &mut text,
         format_args!(
@@ -88,6 +90,10 @@ fn ended_text(snapshot: Snapshot, ago: Duration, go_on: &[String]) -> String {
             humantime::format_rfc3339_seconds(proc.started)
         ),
     );
+    if let Some(killing) = proc.killing.as_ref().filter(|_| outcome != Outcome::Killed) {
+        let (since, message) = (seconds(killing.since), escape::quoted(&killing.message));
+        line(&mut text, format_args!("a kill by {} came {since} s before that: {message}", by(killing)));
+    }
     push_site(&mut text, proc);
     push_progress(&mut text, proc);
     push_rest(&mut text, proc, tie, go_on);
