@@ -44,8 +44,7 @@ impl Handle {
             "" => "task",
             name => name,
         };
-        let listed = parent.list().map(|list| {
-            let birth = parent.bear();
+        let listed = parent.bear().zip(parent.list()).map(|(birth, list)| {
             let entry = list.start(&format!("{}/{name}", parent.id()), &|mut fresh| fresh.set_parent(birth.clone()));
             parent.raise(&entry);
             entry

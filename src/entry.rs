@@ -504,6 +504,8 @@ impl Entry {
 
     pub(crate) fn forbid_kill(&self) {
         self.lock().forbidden = true;
+        // One that it was born under is refused as well.
+        drop(self.disinherit(None));
     }
 
     /// Requests that the task stop, and wakes it if it waits for that. Only
@@ -599,7 +601,7 @@ impl Entry {
     }
 
     #[inline]
-    pub(super) fn look_at_inheritance(&self) {
+    pub(crate) fn look_at_inheritance(&self) {
         if self.signals.load(Ordering::Acquire) & INHERITED != 0 {
             self.inherit();
         }

@@ -38,7 +38,7 @@ pub(crate) struct Kill {
     pub(crate) columns: Printed,
     /// The kill that somebody asked for, if that was of a task that this one is below.
     first: Option<Arc<Kill>>,
-    /// How many tasks below it the kill has come to.
+    /// How many tasks below it have taken the kill.
     below: AtomicUsize,
     /// Whether its request has been sent to the log: its end comes after that.
     #[cfg_attr(not(feature = "tracing"), allow(dead_code))]
@@ -94,19 +94,9 @@ impl Kill {
         self.first.is_some()
     }
 
-    /// The kill that somebody asked for.
-    fn first(&self) -> &Kill {
-        self.first.as_deref().unwrap_or(self)
-    }
-
-    /// Whether somebody asked for both at once, by the kill of a task that is above theirs.
-    pub(crate) fn is_of_one_family(&self, other: &Kill) -> bool {
-        std::ptr::eq(self.first(), other.first())
-    }
-
-    /// It has come to so many tasks below this one.
+    /// So many tasks below this one have taken it.
     pub(crate) fn reaches(&self, below: usize) {
-        self.first().below.fetch_add(below, Ordering::Relaxed);
+        self.first.as_deref().unwrap_or(self).below.fetch_add(below, Ordering::Relaxed);
     }
 
     pub(crate) fn below(&self) -> usize {

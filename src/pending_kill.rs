@@ -134,6 +134,8 @@ impl Shared {
 
     /// The same, with what was answered for each task below it.
     pub(crate) fn request_all(&self, entry: &Entry, message: String, by: Option<Arc<Peer>>) -> FamilyReply {
+        // The kill that it was born under came first.
+        entry.look_at_inheritance();
         self.request_family(entry, message, by, None)
     }
 
@@ -169,9 +171,7 @@ impl Shared {
             next = entry.children();
             at += 1;
         }
-        // One that was born meanwhile, and has looked, has counted itself.
-        let has_counted = |reply: &KillReply| matches!(reply, KillReply::Already(its) if its.is_of_one_family(&kill));
-        kill.reaches(below.iter().filter(|(_, reply)| !has_counted(reply)).count());
+        kill.reaches(below.iter().filter(|(_, reply)| matches!(reply, KillReply::Accepted(_))).count());
         family
     }
 

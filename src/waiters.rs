@@ -8,6 +8,8 @@ use std::task::{Poll, Waker};
 
 use smallvec::SmallVec;
 
+use crate::unwinding::contain;
+
 /// What a future is known by once it waits.
 pub(crate) type Key = u32;
 
@@ -115,7 +117,8 @@ impl Woken {
     }
 
     pub(crate) fn wake(self) {
-        self.0.into_iter().for_each(|(_, waker)| waker.wake());
+        // One that panics is not to keep the others waiting.
+        self.0.into_iter().for_each(|(_, waker)| contain(|| waker.wake()));
     }
 }
 

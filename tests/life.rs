@@ -171,7 +171,7 @@ fn a_kill_of_a_parent_reaches_all_below_it_but_for_the_independent() {
     );
     assert_eq!(sum, "req1, and 4 below it: 4 killed, 1 may not be killed");
     client.types("audit\n");
-    assert!(client.up_to("req1 ").contains(r#"req1 "too slow", and 5 below it: killed"#), "the late one is among them");
+    assert!(client.up_to("req1 ").contains(r#"req1 "too slow", and 4 below it: killed"#), "with the late one");
     assert_eq!(list.len(), 2, "the end of a parent does not end its children");
     client.types("show req1\n");
     assert_eq!(client.up_to("children"), "children that go on: req1/refuses req1/rollback");
@@ -699,6 +699,75 @@ fn a_task_whose_ancestors_end_at_once_goes_on_below_the_one_that_is_left() {
         list.kill("p", "out").unwrap();
         assert!(deep.check().is_err());
     }
+}
+
+#[test]
+fn a_child_that_is_born_while_its_parent_ends_is_below_the_next_above_it() {
+    let list = ProcList::new();
+    let mut listed = 0;
+    for _ in 0..1000 {
+        let top = list.start("a");
+        let middle = top.child("p");
+        let handle = middle.handle();
+        let mut born = Vec::new();
+        at_once(
+            || drop(middle),
+            || {
+                while !handle.is_ended() && born.len() < 100 {
+                    born.push(handle.child("x"));
+                }
+            },
+        );
+        list.kill("a", "out").unwrap();
+        for task in born.iter().filter(|task| list.get(task.id()).is_some()) {
+            listed += 1;
+            assert!(task.is_being_killed() && task.check().is_err(), "{:?}", list.get(task.id()));
+        }
+    }
+    assert!(listed > 0);
+}
+
+#[test]
+fn a_parent_and_its_child_that_end_at_once_leave_nothing_with_the_one_above_them() {
+    let list = ProcList::new();
+    list.keep_done(0);
+    let top = list.start("root");
+    let pairs_end = |pairs| {
+        for _ in 0..pairs {
+            let middle = top.child("c");
+            let deep = middle.child("g");
+            at_once(|| drop(middle), || drop(deep));
+        }
+    };
+    // The list itself has room then.
+    pairs_end(1000);
+    let before = list.stats().memory;
+    pairs_end(5000);
+    let grown = list.stats().memory.saturating_sub(before);
+    assert!(grown < 4096, "{grown} bytes");
+}
+
+#[test]
+fn the_kill_that_a_child_is_born_under_is_a_kill_like_any_other() {
+    let list = ProcList::new();
+    let parent = list.start("p");
+    list.kill("p", "first").unwrap();
+    // It came before any other ..
+    let child = parent.child("c");
+    assert_eq!(list.kill("p/c", "second").unwrap_err().to_string(), r#"already killing p/c: "first""#);
+    assert_eq!(child.check().unwrap_err().message(), "first");
+    // .. it is still known when the child has ended and never looked ..
+    let quick = parent.child("quick");
+    let handle = quick.handle();
+    assert_eq!(quick.done().killing.unwrap().message, "first");
+    assert!(handle.is_being_killed() && handle.check().is_err());
+    // .. it can be refused, and it does not go on below one that is spared.
+    let refuses = parent.child("r").forbid_kill();
+    assert!(!refuses.is_being_killed() && refuses.check().is_ok());
+    let rollback = parent.child("rollback");
+    let step = rollback.child("step");
+    let rollback = rollback.independent();
+    assert!(rollback.check().is_ok() && step.check().is_ok() && !step.is_being_killed());
 }
 
 #[test]

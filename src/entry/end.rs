@@ -144,6 +144,8 @@ impl Entry {
         };
         let said = said.map(|note| Arc::from(limits::cut(note.into(), limits::NOTE)));
         let unwound = if let Cause::Kill(killed) = &cause { Some(Note::unwound_by(killed)) } else { None };
+        // A kill that it was born under, and has not looked at.
+        self.look_at_inheritance();
         let at = Instant::now();
         let Some(mut state) = self.live() else { return false };
         if guards == Guards::One && state.guards > 1 {
@@ -151,6 +153,7 @@ impl Entry {
             return false;
         }
         let (end, home) = self.end_noted(state, cause, said, unwound, at);
+        self.leave_family();
         if let Some(list) = home.into_list() {
             list.leave(self, end);
         }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 
 use compact_str::CompactString;
 
+use super::family::Family;
 use super::{Entry, Life};
 use crate::hook::Hook;
 use crate::kill::Kill;
@@ -21,7 +22,11 @@ pub(super) struct Rare {
     pub(super) deadline: Option<timer::Key>,
     /// What is called when it is killed.
     pub(super) hooks: Vec<Arc<Hook>>,
+    /// The tree that it is in, if it has a parent or ever had a child.
+    pub(super) family: Option<Family>,
     pub(super) parent: Option<Parent>,
+    /// It has ended, and its children are with its own parent.
+    pub(super) has_left: bool,
     /// In the order of their births.
     pub(super) children: BTreeMap<u64, Weak<Entry>>,
     pub(super) births: u64,
@@ -40,15 +45,21 @@ pub(crate) struct Parent {
     pub(super) number: u64,
     /// Its kill is not that of this child.
     pub(super) is_independent: bool,
+    /// The tree, for a child that is to be listed.
+    pub(super) family: Option<Family>,
+}
+
+impl Parent {
+    pub(super) fn of(entry: &Arc<Entry>) -> Self {
+        let id = entry.id().into();
+        Parent { entry: Arc::downgrade(entry), id, number: 0, is_independent: false, family: None }
+    }
 }
 
 /// What a task leaves at its end, to be dropped when no lock is held.
 pub(crate) struct Left {
     deadline: Option<timer::Key>,
     hooks: Vec<Arc<Hook>>,
-    parent: Option<Parent>,
-    /// They go on, below the parent.
-    children: Vec<Weak<Entry>>,
     _probe: Option<(Arc<dyn Probe>, u32)>,
 }
 
@@ -57,13 +68,7 @@ impl Rare {
     pub(super) fn leave(&mut self) -> Left {
         self.inherited = None;
         let probe = self.probe.take();
-        Left {
-            deadline: self.deadline.take(),
-            children: std::mem::take(&mut self.children).into_values().collect(),
-            _probe: probe,
-            hooks: std::mem::take(&mut self.hooks),
-            parent: self.parent.clone(),
-        }
+        Left { deadline: self.deadline.take(), _probe: probe, hooks: std::mem::take(&mut self.hooks) }
     }
 
     /// The bytes that it holds, itself among them.
@@ -164,14 +169,6 @@ impl Drop for Left {
         }
         for hook in self.hooks.drain(..) {
             hook.take_back();
-        }
-        if let Some(known) = self.parent.take()
-            && let Some(parent) = known.entry.upgrade()
-        {
-            parent.forget_child(known.number);
-            for child in self.children.drain(..).filter_map(|child| child.upgrade()) {
-                parent.adopt(&child, known.is_independent);
-            }
         }
     }
 }
