@@ -39,6 +39,10 @@ impl Handle {
                 if !self.entry.set_deadline(key) {
                     self.entry.refuse_deadline(after, "it may not be killed");
                 }
+                // It may have been over before the task knew of it.
+                if let Some(key) = key.filter(|(at, _)| *at <= Instant::now()) {
+                    self.entry.time_is_over(key, after);
+                }
             }
             Err(why) => self.entry.refuse_deadline(after, why),
         }
@@ -46,10 +50,11 @@ impl Handle {
 }
 
 impl Timed for Entry {
-    fn time_is_over(&self, after: Duration) {
+    /// A deadline that has been replaced since is none.
+    fn time_is_over(&self, key: timer::Key, after: Duration) {
         let Some(list) = self.list() else { return };
         let message = format!("deadline of {}", humantime::format_duration(after));
-        if let KillReply::Forbidden = list.kill(self, message, None) {
+        if let KillReply::Forbidden = list.kill_at_deadline(self, message, key) {
             self.refuse_deadline(after, "it may not be killed");
         }
     }
@@ -65,6 +70,9 @@ impl Entry {
 mod tests {
     use super::*;
     use crate::ProcList;
+    use crate::clock::Moment;
+    use crate::columns::Clearance;
+    use crate::entry::Depth;
 
     #[test]
     fn nothing_waits_for_a_task_that_has_ended_or_has_another_deadline() {
@@ -81,5 +89,23 @@ mod tests {
         let handle = Handle { entry };
         handle.deadline(hour);
         assert_eq!((Arc::weak_count(&handle.entry), handle.entry.proc().note), (0, None));
+    }
+
+    #[test]
+    fn one_that_is_due_when_it_is_replaced_kills_nobody() {
+        let list = ProcList::new();
+        let task = list.start("a");
+        let hour = Duration::from_secs(3600);
+        let deadline =
+            || task.entry.snapshot(Clearance::Public, Depth::Row, Moment::now()).deadline.expect("it has one");
+        task.deadline(hour);
+        let first = deadline();
+        task.deadline(2 * hour);
+        // The timer has taken the first one before, and comes to it now.
+        let key = |at| (at, 0);
+        task.entry.time_is_over(key(first), hour);
+        assert!(task.check().is_ok());
+        task.deadline(Duration::ZERO);
+        assert_eq!(task.check().expect_err("it is over").message(), "deadline of 0s");
     }
 }

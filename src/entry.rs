@@ -44,6 +44,7 @@ use crate::limits::{self, Truncations};
 use crate::proc::Outcome;
 use crate::progress::Meter;
 use crate::request;
+use crate::timer;
 use crate::unwinding;
 use crate::value::Text;
 use crate::waiters::{Key, Waiters};
@@ -519,6 +520,9 @@ impl Entry {
         match &state.life {
             Life::Nobody | Life::Ended { .. } => return KillReply::Ended,
             Life::Killing { kill, .. } => return KillReply::Already(Arc::clone(kill)),
+            Life::Running if request.deadline.is_some() && state.deadline() != request.deadline => {
+                return KillReply::Ended;
+            }
             Life::Running if state.forbidden => return KillReply::Forbidden,
             Life::Running => {}
         }
@@ -780,6 +784,10 @@ impl State {
     fn settled(&mut self) -> &Self {
         self.columns.settle();
         self
+    }
+
+    fn deadline(&self) -> Option<timer::Key> {
+        self.rare.as_ref().and_then(|rare| rare.deadline)
     }
 
     #[cold]

@@ -9,17 +9,28 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::columns::Printed;
 use crate::peer::Peer;
 use crate::proc::Outcome;
+use crate::timer;
 use crate::waiters::{Key, Waiters};
 
 /// What is asked for.
+#[derive(Default)]
 pub(crate) struct Request {
     pub(crate) message: String,
     /// The operator; `None` if the program itself asks.
     pub(crate) by: Option<Arc<Peer>>,
     /// The kill of a task that this one is below, which it comes with.
     pub(crate) above: Option<Arc<Kill>>,
+    /// It stands only as long as this is the deadline of the task.
+    pub(crate) deadline: Option<timer::Key>,
     /// What the table prints of the task, without secrets. None of a task that is below: it is not in the audit.
     pub(crate) columns: Printed,
+}
+
+impl Request {
+    /// Of a task below one that `kill` has killed.
+    pub(crate) fn below(kill: Arc<Kill>) -> Self {
+        Request { message: kill.message.clone(), by: kill.by.clone(), above: Some(kill), ..Request::default() }
+    }
 }
 
 /// One kill. The victim shares it with all who wait for the outcome. A task has at most one.
@@ -69,7 +80,7 @@ pub struct Ending {
 
 impl Kill {
     pub(crate) fn new(request: Request, id: String, started: Instant, status: Cow<'static, str>) -> Self {
-        let Request { message, by, above, columns } = request;
+        let Request { message, by, above, columns, .. } = request;
         let first = above.map(|above| above.first.clone().unwrap_or(above));
         let at = Instant::now();
         Kill {

@@ -31,6 +31,7 @@ use crate::proc::Proc;
 use crate::request;
 use crate::slots::Slots;
 use crate::spare;
+use crate::timer;
 
 /// Names that mean something else than a column of the program's.
 const RESERVED: [&str; 4] = ["id", "status", "time", "in_status"];
@@ -528,6 +529,10 @@ impl List for Stripe {
 
     fn kill(&self, entry: &Entry, message: String, by: Option<Arc<Peer>>) -> KillReply {
         self.shared.request(entry, message, by)
+    }
+
+    fn kill_at_deadline(&self, entry: &Entry, message: String, key: timer::Key) -> KillReply {
+        self.shared.request_at_deadline(entry, message, key)
     }
 
     fn inherit(&self, entry: &Entry, kill: Arc<Kill>) {

@@ -12,6 +12,7 @@ use crate::killed::KillError;
 use crate::list::{ProcList, Shared};
 use crate::peer::Peer;
 use crate::task::Handle;
+use crate::timer;
 use crate::waiters::Key;
 
 /// A kill that was accepted: tells what becomes of it.
@@ -136,25 +137,25 @@ impl Shared {
     pub(crate) fn request_all(&self, entry: &Entry, message: String, by: Option<Arc<Peer>>) -> FamilyReply {
         // The kill that it was born under came first.
         entry.look_at_inheritance();
-        self.request_family(entry, message, by, None)
+        self.request_family(entry, Request { message, by, ..Request::default() })
+    }
+
+    /// Kills a task if this is still its deadline.
+    pub(crate) fn request_at_deadline(&self, entry: &Entry, message: String, key: timer::Key) -> KillReply {
+        entry.look_at_inheritance();
+        self.request_family(entry, Request { message, deadline: Some(key), ..Request::default() }).reply
     }
 
     /// Kills a task as `kill` has killed one that it is below.
     pub(crate) fn inherit(&self, entry: &Entry, kill: Arc<Kill>) {
-        let family = self.request_family(entry, kill.message.clone(), kill.by.clone(), Some(kill));
+        let family = self.request_family(entry, Request::below(kill));
         if let KillReply::Accepted(kill) = family.reply {
             kill.reaches(1);
         }
     }
 
-    fn request_family(
-        &self,
-        entry: &Entry,
-        message: String,
-        by: Option<Arc<Peer>>,
-        above: Option<Arc<Kill>>,
-    ) -> FamilyReply {
-        let reply = self.request_one(entry, message, by, above);
+    fn request_family(&self, entry: &Entry, request: Request) -> FamilyReply {
+        let reply = self.request_one(entry, request);
         let mut family = FamilyReply { reply, below: Vec::new(), spared: Vec::new() };
         let KillReply::Accepted(kill) = &family.reply else { return family };
         let (kill, below) = (Arc::clone(kill), &mut family.below);
@@ -164,7 +165,7 @@ impl Shared {
             // First the kill, then what is below: what is born meanwhile is born killed.
             family.spared.extend(next.extract_if(.., |entry| entry.is_independent()));
             for entry in next {
-                let reply = self.request_one(&entry, kill.message.clone(), kill.by.clone(), Some(Arc::clone(&kill)));
+                let reply = self.request_one(&entry, Request::below(Arc::clone(&kill)));
                 below.push((entry, reply));
             }
             let Some((entry, _)) = below.get(at) else { break };
@@ -175,17 +176,10 @@ impl Shared {
         family
     }
 
-    /// One task, and maybe with one `above` it.
-    fn request_one(
-        &self,
-        entry: &Entry,
-        message: String,
-        by: Option<Arc<Peer>>,
-        above: Option<Arc<Kill>>,
-    ) -> KillReply {
+    fn request_one(&self, entry: &Entry, request: Request) -> KillReply {
         // Before the kill: the task may end at once.
-        let columns = if above.is_some() { Printed::default() } else { self.printed(entry) };
-        let reply = entry.kill(Request { message, by, above, columns });
+        let columns = if request.above.is_some() { Printed::default() } else { self.printed(entry) };
+        let reply = entry.kill(Request { columns, ..request });
         if let KillReply::Accepted(kill) = &reply {
             self.audit().kill_accepted(kill);
         }

@@ -52,12 +52,7 @@ mod tests {
             let name = Name::Id(id);
             entry(Start { name, started: Instant::now(), forbidden: false, list: list.stripe() }, |_| {})
         };
-        let request = |message: &str| Request {
-            message: message.to_string(),
-            by: None,
-            above: None,
-            columns: crate::columns::Printed::default(),
-        };
+        let request = |message: &str| Request { message: message.to_string(), ..Request::default() };
         let old = entry(Id { hash: 1, id: "old" }, &list);
         let place = Arc::as_ptr(&old);
         old.set_col("token", Text::new().format("8e2b"), true);

@@ -19,7 +19,7 @@ static TIMER: Timer =
 
 /// What is told that its time is over.
 pub(crate) trait Timed: Send + Sync {
-    fn time_is_over(&self, after: Duration);
+    fn time_is_over(&self, key: Key, after: Duration);
 }
 
 /// By what something that will be due is known.
@@ -83,8 +83,8 @@ impl Timer {
             if wait.is_zero() {
                 let first = state.due.pop_first();
                 drop(state);
-                if let Some((_, due)) = first {
-                    due.tell();
+                if let Some((key, due)) = first {
+                    due.tell(key);
                 }
                 state = self.lock();
                 continue;
@@ -100,10 +100,10 @@ impl Timer {
 }
 
 impl Due {
-    fn tell(&self) {
+    fn tell(&self, key: Key) {
         if let Some(whom) = self.whom.upgrade() {
             // Whom it wakes is the program's.
-            contain(|| whom.time_is_over(self.after));
+            contain(|| whom.time_is_over(key, self.after));
         }
     }
 }
@@ -118,7 +118,7 @@ mod tests {
     struct Told(Sender<Duration>);
 
     impl Timed for Told {
-        fn time_is_over(&self, after: Duration) {
+        fn time_is_over(&self, _: Key, after: Duration) {
             self.0.send(after).expect("somebody listens");
             std::panic::resume_unwind(Box::new("a bug"));
         }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 use super::{End, Entry, Fresh, KillReply};
 use crate::kill::Kill;
 use crate::peer::Peer;
+use crate::timer;
 
 /// What a task asks of the list that it is in.
 pub(crate) trait List: Send + Sync {
@@ -20,6 +21,9 @@ pub(crate) trait List: Send + Sync {
 
     /// Kills the task, and all below it. `by` is `None` if the program itself asks.
     fn kill(&self, entry: &Entry, message: String, by: Option<Arc<Peer>>) -> KillReply;
+
+    /// Kills the task, and all below it, if this is its deadline.
+    fn kill_at_deadline(&self, entry: &Entry, message: String, key: timer::Key) -> KillReply;
 
     /// Kills the task as `kill` has killed one that it is below.
     fn inherit(&self, entry: &Entry, kill: Arc<Kill>);
