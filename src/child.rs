@@ -19,7 +19,8 @@ impl Handle {
     /// The end of a parent does not end its children: they go on below its own parent, if it has one. After the end of this task the child is not listed, as there is
     /// nothing to list it below; it reports the kill of its parent, if there was one.
     ///
-    /// A task counts as killed when a kill point of its own has reported that. So one that waits for its children
+    /// A task counts as killed when a kill point of its own has reported that, or when the kill of a task above it has
+    /// dropped it, or its [`run`](Self::run). So one that waits for its children
     /// [looks](Self::check) before it passes their error on.
     ///
     /// `tree` at the port prints the rows below their parents; `where parent=req1` shows the children of one.

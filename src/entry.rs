@@ -17,6 +17,7 @@
 //! The lock is a leaf. Under it nothing of the program's is formatted, no value of the program's is made or dropped
 //! but strings, no waker is cloned, woken or dropped, and no other lock is taken.
 
+mod alarm;
 mod end;
 mod family;
 mod home;
@@ -48,6 +49,7 @@ use crate::timer;
 use crate::unwinding;
 use crate::value::Text;
 use crate::waiters::{Key, Waiters};
+pub(crate) use alarm::Alarm;
 pub(crate) use end::{Cause, End, Extra, Guards, Note};
 use home::Home;
 pub(crate) use home::List;
@@ -242,6 +244,8 @@ pub(crate) enum KillReply {
     /// An earlier kill stands: this one.
     Already(Arc<Kill>),
     Forbidden,
+    /// A kill from above does not reach it.
+    Independent,
     Ended,
 }
 
@@ -252,14 +256,11 @@ impl Entry {
     }
 
     /// A child of a task that has left its list, or never was in one. It is in none either.
-    pub(crate) fn unlisted(parent: &Entry) -> Self {
-        let life = match parent.lock().life.kill() {
-            Some(kill) => Life::Killing { kill: Arc::clone(kill), seen: false, unseen: 0, passed: 0 },
-            None => Life::Running,
-        };
-        let signals = AtomicU8::new(if matches!(life, Life::Running) { 0 } else { KILL });
+    pub(crate) fn unlisted(parent: &Arc<Entry>) -> Self {
         let name = Name::Id(Id { hash: 0, id: "" });
-        Entry { signals, ..Entry::with_life(name, Instant::now(), false, life, Home::Gone) }
+        let child = Entry::with_life(name, Instant::now(), false, Life::Running, Home::Gone);
+        child.be_orphan_of(parent);
+        child
     }
 
     /// What stands for a task where there is none: it has no id, and its verbs do nothing.
@@ -509,36 +510,40 @@ impl Entry {
         drop(self.disinherit(None));
     }
 
-    /// Requests that the task stop, and wakes it if it waits for that. Only
+    /// Requests that the task stop. Who is to be woken, and called, comes into `alarm`. Only
     /// [`Shared::request`](crate::list::Shared::request) calls it.
-    pub(crate) fn kill(&self, request: Request) -> KillReply {
+    pub(crate) fn kill(&self, request: Request, alarm: &mut Alarm) -> KillReply {
         let is_over = request.message.len() > limits::MESSAGE;
         let message = limits::cut(request.message.into(), limits::MESSAGE).into_owned();
         let request = Request { message, ..request };
         let id = self.id().to_string();
         let mut state = self.lock();
+        let is_with = |kill: &Kill| request.above.as_ref().is_some_and(|above| above.is_of_family(kill));
         match &state.life {
+            Life::Ended { kill: Some(kill), .. } if is_with(kill) => return KillReply::Already(Arc::clone(kill)),
             Life::Nobody | Life::Ended { .. } => return KillReply::Ended,
             Life::Killing { kill, .. } => return KillReply::Already(Arc::clone(kill)),
             Life::Running if request.deadline.is_some() && state.deadline() != request.deadline => {
                 return KillReply::Ended;
             }
+            Life::Running if request.above.is_some() && state.is_independent() => return KillReply::Independent,
             Life::Running if state.forbidden => return KillReply::Forbidden,
             Life::Running => {}
         }
         let status = state.history.current().clone();
         let kill = Arc::new(Kill::new(request, id, self.started, status));
-        state.life = Life::Killing { kill: Arc::clone(&kill), seen: false, unseen: 0, passed: 0 };
-        self.signals.fetch_or(KILL, Ordering::Release);
         if is_over {
             state.truncations().messages += 1;
         }
-        let woken = state.waiters.take();
-        let hooks = state.rare.as_mut().map(|rare| std::mem::take(&mut rare.hooks)).unwrap_or_default();
-        drop(state);
-        hooks.into_iter().for_each(|hook| hook.call(Arc::clone(&kill)));
-        woken.wake();
+        self.accept(&mut state, &kill, alarm);
         KillReply::Accepted(kill)
+    }
+
+    fn accept(&self, state: &mut State, kill: &Arc<Kill>, alarm: &mut Alarm) {
+        state.life = Life::Killing { kill: Arc::clone(kill), seen: false, unseen: 0, passed: 0 };
+        self.signals.fetch_or(KILL, Ordering::Release);
+        let hooks = state.rare.as_mut().map(|rare| std::mem::take(&mut rare.hooks)).unwrap_or_default();
+        alarm.add(kill, hooks, state.waiters.take());
     }
 
     /// Whether a kill has been accepted, be it before the end or not.
@@ -641,6 +646,20 @@ impl Entry {
     /// Whether `killed` comes from a kill of this task.
     pub(crate) fn is_killed_by(&self, killed: &Killed) -> bool {
         self.lock().life.kill().is_some_and(|kill| killed.is_of(kill))
+    }
+
+    /// Notes that a pending `run` has been dropped by a kill: if that was of a task above this one, it is this one's as well.
+    #[cold]
+    pub(crate) fn is_cut_off_by(&self, killed: &Killed) {
+        self.look_above();
+        let mut state = self.lock();
+        let guards = state.guards;
+        if let Life::Killing { kill, seen: seen @ false, unseen, .. } = &mut state.life
+            && kill.is_below()
+            && killed.is_of_family(kill)
+        {
+            (*seen, *unseen) = (true, guards - 1);
+        }
     }
 
     /// Notes that a pending `run` has been dropped: the work was given up, unless the task goes on.

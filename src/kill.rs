@@ -105,9 +105,19 @@ impl Kill {
         self.first.is_some()
     }
 
+    /// The kill that somebody asked for.
+    fn first(&self) -> &Kill {
+        self.first.as_deref().unwrap_or(self)
+    }
+
+    /// Whether somebody asked for both at once, by the kill of a task that is above theirs.
+    pub(crate) fn is_of_family(&self, other: &Kill) -> bool {
+        std::ptr::eq(self.first(), other.first())
+    }
+
     /// So many tasks below this one have taken it.
     pub(crate) fn reaches(&self, below: usize) {
-        self.first.as_deref().unwrap_or(self).below.fetch_add(below, Ordering::Relaxed);
+        self.first().below.fetch_add(below, Ordering::Relaxed);
     }
 
     pub(crate) fn below(&self) -> usize {

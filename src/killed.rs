@@ -67,6 +67,11 @@ impl Killed {
         Arc::ptr_eq(&self.0.kill, kill)
     }
 
+    /// Whether somebody asked for both at once, by the kill of a task that is above theirs.
+    pub(crate) fn is_of_family(&self, kill: &Kill) -> bool {
+        self.0.kill.is_of_family(kill)
+    }
+
     /// The id of the killed task.
     pub fn id(&self) -> &str {
         &self.0.kill.id

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::columns::Printed;
-use crate::entry::{Entry, KillReply};
+use crate::entry::{Alarm, Entry, KillReply};
 use crate::kill::{Ending, Kill, Request};
 use crate::killed::KillError;
 use crate::list::{ProcList, Shared};
@@ -154,32 +154,49 @@ impl Shared {
         }
     }
 
+    /// First all are marked, then they are woken: what is woken may end at once, and all below it with it.
     fn request_family(&self, entry: &Entry, request: Request) -> FamilyReply {
-        let reply = self.request_one(entry, request);
+        let _walk = entry.begin_walk();
+        let mut alarm = Alarm::default();
+        let reply = self.request_one(entry, request, &mut alarm);
         let mut family = FamilyReply { reply, below: Vec::new(), spared: Vec::new() };
         let KillReply::Accepted(kill) = &family.reply else { return family };
         let (kill, below) = (Arc::clone(kill), &mut family.below);
-        let mut next = entry.children();
-        let mut at = 0;
+        let mut next = entry.walk();
+        let (mut at, mut taken) = (0, 0);
         loop {
             // First the kill, then what is below: what is born meanwhile is born killed.
             family.spared.extend(next.extract_if(.., |entry| entry.is_independent()));
             for entry in next {
-                let reply = self.request_one(&entry, Request::below(Arc::clone(&kill)));
+                let reply = match self.request_one(&entry, Request::below(Arc::clone(&kill)), &mut alarm) {
+                    KillReply::Ended => continue,
+                    KillReply::Independent => {
+                        family.spared.push(entry);
+                        continue;
+                    }
+                    // Its parent has handed it on, or it has looked above itself.
+                    KillReply::Already(its) if its.is_of_family(&kill) => KillReply::Accepted(its),
+                    reply => {
+                        taken += usize::from(matches!(reply, KillReply::Accepted(_)));
+                        reply
+                    }
+                };
                 below.push((entry, reply));
             }
             let Some((entry, _)) = below.get(at) else { break };
-            next = entry.children();
+            next = entry.walk();
             at += 1;
         }
-        kill.reaches(below.iter().filter(|(_, reply)| matches!(reply, KillReply::Accepted(_))).count());
+        kill.reaches(taken);
+        alarm.sound();
         family
     }
 
-    fn request_one(&self, entry: &Entry, request: Request) -> KillReply {
+    /// One task, and maybe with one above it.
+    fn request_one(&self, entry: &Entry, request: Request, alarm: &mut Alarm) -> KillReply {
         // Before the kill: the task may end at once.
         let columns = if request.above.is_some() { Printed::default() } else { self.printed(entry) };
-        let reply = entry.kill(Request { columns, ..request });
+        let reply = entry.kill(Request { columns, ..request }, alarm);
         if let KillReply::Accepted(kill) = &reply {
             self.audit().kill_accepted(kill);
         }
@@ -195,7 +212,7 @@ impl KillReply {
             KillReply::Accepted(kill) => Ok(kill),
             KillReply::Already(kill) => Err(KillError::AlreadyKilled { id: id(), message: kill.message.clone() }),
             KillReply::Forbidden => Err(KillError::Forbidden { id: id() }),
-            KillReply::Ended => Err(KillError::NoSuchProcess { id: id() }),
+            KillReply::Independent | KillReply::Ended => Err(KillError::NoSuchProcess { id: id() }),
         }
     }
 }

@@ -180,6 +180,11 @@ pin_project! {
             let entry = &*this.entry;
             if this.future.is_some() {
                 let is_abandoned = *this.is_parked && !unwinding::is_under_way();
+                if *this.is_parked
+                    && let Some(killed) = unwinding::in_progress()
+                {
+                    entry.is_cut_off_by(&killed);
+                }
                 // Before, because the guard may be inside; after, because destructors may report.
                 if is_abandoned {
                     entry.abandon();

@@ -111,7 +111,6 @@ impl Waiters {
 pub(crate) struct Woken(SmallVec<[(Key, Waker); 1]>);
 
 impl Woken {
-    #[cfg_attr(not(feature = "stack"), allow(dead_code))]
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }

@@ -701,6 +701,112 @@ fn a_task_whose_ancestors_end_at_once_goes_on_below_the_one_that_is_left() {
     }
 }
 
+/// Runs `work` on two threads.
+fn on_two_threads<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let within = Duration::from_secs(60);
+    runtime.block_on(async { tokio::time::timeout(within, work).await.expect("it does not hang") })
+}
+
+#[test]
+fn a_kill_reaches_the_children_of_a_task_that_ends_at_once() {
+    let list = ProcList::new();
+    on_two_threads(async {
+        for _ in 0..300 {
+            let parent = list.start("p");
+            // Each is woken by itself, and the parent may be gone before the others hear of it.
+            let children: Vec<_> =
+                (0..3).map(|n| tokio::spawn(parent.child(n.to_string()).scope(std::future::pending::<()>()))).collect();
+            let work = tokio::spawn(parent.scope(std::future::pending::<()>()));
+            list.kill("p", "out").unwrap();
+            for task in children.into_iter().chain([work]) {
+                assert_eq!(task.await.unwrap().unwrap_err().message(), "out");
+            }
+        }
+    });
+}
+
+#[test]
+fn the_children_of_a_thread_that_notices_its_kill_at_once_are_reached() {
+    let list = ProcList::new();
+    let called = Arc::new(AtomicUsize::new(0));
+    for _ in 0..300 {
+        let parent = list.start("p");
+        let child = parent.child("c");
+        let deep = child.child("g");
+        let count = Arc::clone(&called);
+        let on_kill = child.on_kill(move |_| _ = count.fetch_add(1, Ordering::SeqCst));
+        let (tell, told) = mpsc::channel();
+        let work = std::thread::spawn(move || {
+            tell.send(()).unwrap();
+            while parent.check().is_ok() {
+                std::hint::spin_loop();
+            }
+            drop((on_kill, child, parent));
+        });
+        told.recv().unwrap();
+        list.kill("p", "out").unwrap();
+        work.join().unwrap();
+        assert_eq!(deep.check().unwrap_err().message(), "out");
+    }
+    assert_eq!(called.load(Ordering::SeqCst), 300);
+}
+
+#[test]
+fn children_inside_of_the_future_of_their_parent_are_killed_with_it() {
+    let list = ProcList::new();
+    let called = Arc::new(AtomicUsize::new(0));
+    let mut client = Client::connect(serve(&list));
+    client.types("delay 1h\n");
+    on_two_threads(async {
+        for _ in 0..100 {
+            let parent = list.start("p");
+            let (tell, is_parked) = tokio::sync::oneshot::channel();
+            let count = Arc::clone(&called);
+            let work = tokio::spawn(async move {
+                let [with_call, plain, idle] = ["a", "b", "c"].map(|name| parent.child(name));
+                let both = async {
+                    let _on_kill = with_call.on_kill(move |_| _ = count.fetch_add(1, Ordering::SeqCst));
+                    let told = async {
+                        tell.send(()).unwrap();
+                        std::future::pending::<()>().await;
+                    };
+                    let _idle = idle;
+                    _ = tokio::join!(with_call.run(told), plain.run(std::future::pending::<()>()));
+                    std::future::pending::<()>().await;
+                };
+                parent.run(both).await.unwrap_err();
+            });
+            is_parked.await.unwrap();
+            client.types("kill p out\n");
+            work.await.unwrap();
+            assert_eq!(client.up_to("p, and"), "p, and 3 below it: 4 killed");
+        }
+    });
+    assert_eq!(called.load(Ordering::SeqCst), 100);
+}
+
+#[test]
+fn the_rollback_of_a_killed_task_that_has_ended_is_done() {
+    let list = ProcList::new();
+    let task = list.start("import1");
+    let handle = task.handle();
+    list.kill("import1", "disk is full").unwrap();
+    task.check().unwrap_err();
+    drop(task);
+    let rollback = handle.child("rollback").independent();
+    assert!(rollback.check().is_ok());
+    assert_eq!(handle.child("retry").check().unwrap_err().message(), "disk is full");
+
+    // One that has not looked is spared, also if its parent ends before it says so.
+    let top = list.start("p");
+    let middle = top.child("c");
+    list.kill("p", "out").unwrap();
+    let undo = middle.child("undo");
+    drop(middle);
+    assert!(undo.independent().check().is_ok());
+}
+
 #[test]
 fn a_child_that_is_born_while_its_parent_ends_is_below_the_next_above_it() {
     let list = ProcList::new();

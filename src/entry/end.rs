@@ -24,6 +24,13 @@ pub(crate) enum Cause {
     Kill(Killed),
 }
 
+impl Cause {
+    /// Whether it is the kill of a task above that with this `kill`.
+    fn is_from_above(&self, kill: &Kill) -> bool {
+        matches!(self, Cause::Kill(killed) if kill.is_below() && killed.is_of_family(kill))
+    }
+}
+
 /// Which guards of a task are given up.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Guards {
@@ -145,7 +152,7 @@ impl Entry {
         let said = said.map(|note| Arc::from(limits::cut(note.into(), limits::NOTE)));
         let unwound = if let Cause::Kill(killed) = &cause { Some(Note::unwound_by(killed)) } else { None };
         // A kill that it was born under, and has not looked at.
-        self.look_at_inheritance();
+        self.look_above();
         let at = Instant::now();
         let Some(mut state) = self.live() else { return false };
         if guards == Guards::One && state.guards > 1 {
@@ -174,6 +181,10 @@ impl Entry {
         let unseen = if has_panicked { Outcome::Panicked } else { Outcome::Ended };
         let (outcome, passed, kill) = match &state.life {
             Life::Killing { kill, seen: true, passed, .. } => (Outcome::Killed, *passed, Some(Arc::clone(kill))),
+            // The kill of a task above it ends them both.
+            Life::Killing { kill, seen: false, .. } if cause.is_from_above(kill) => {
+                (Outcome::Killed, 0, Some(Arc::clone(kill)))
+            }
             Life::Killing { kill, seen: false, .. } => (unseen, 0, Some(Arc::clone(kill))),
             Life::Nobody | Life::Running | Life::Ended { .. } => (unseen, 0, None),
         };

@@ -8,17 +8,41 @@
 //! # Nobody escapes
 //!
 //! A kill marks a task and then looks at what is below it. Who is put below a task looks, after that, whether the task has
-//! been killed. So one of both finds the other.
+//! been killed. So one of both finds the other. A task that ends before the kill has looked below it hands the kill on, and
+//! leaves its children to be found. One that ends, or takes back a call, while a kill is on its way looks above itself.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::rare::Parent;
-use super::{Entry, Fresh, INHERITED, Life, State};
+use super::{Alarm, Entry, Fresh, INHERITED, Life, State};
 use crate::kill::Kill;
 
-/// The lock of one tree of tasks.
-pub(super) type Family = Arc<Mutex<()>>;
+/// One tree of tasks.
+#[derive(Debug, Default)]
+pub(super) struct Family {
+    lock: Mutex<()>,
+    /// How many kills are on their way through it.
+    walks: AtomicUsize,
+}
+
+impl Family {
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A kill on its way through a tree, from before it marks the first task.
+pub(crate) struct Walk(Option<Arc<Family>>);
+
+impl Drop for Walk {
+    fn drop(&mut self) {
+        if let Some(family) = &self.0 {
+            family.walks.fetch_sub(1, Ordering::Release);
+        }
+    }
+}
 
 impl Entry {
     /// What a new child of this task has to know of it; `None` if it has ended. The child is to be
@@ -33,7 +57,7 @@ impl Entry {
     /// Takes in a child that has been listed. If this task is being killed, or was, the child is as soon as it looks.
     pub(crate) fn raise(self: &Arc<Self>, child: &Arc<Entry>) {
         let Some(family) = child.family() else { return };
-        let lock = family.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = family.lock();
         // It may have been killed, or ended by its id, since it is listed.
         let elders = self.take_in(child, false);
         drop(lock);
@@ -43,26 +67,49 @@ impl Entry {
     /// A task that has ended hands its children to its own parent.
     pub(super) fn leave_family(self: &Arc<Self>) {
         let Some(family) = self.family() else { return };
-        let lock = family.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = family.lock();
         let mut state = self.lock();
         let rare = state.rare();
         rare.has_left = true;
-        let (children, parent) = (std::mem::take(&mut rare.children), rare.parent.clone());
+        let (walked, parent) = (rare.is_walked, rare.parent.clone());
+        let kill = state.life.kill().cloned();
+        let rare = state.rare();
+        let children = match kill.is_some() && !walked {
+            // Whoever has killed it comes for them.
+            true => rare.children.clone(),
+            false => std::mem::take(&mut rare.children),
+        };
         drop(state);
         let children: Vec<_> = children.into_values().filter_map(|child| child.upgrade()).collect();
+        let mut reached = Vec::new();
+        if let Some(kill) = &kill {
+            let dependents = children.iter().filter(|child| !child.is_independent());
+            reached.extend(dependents.filter(|child| child.be_born_under(kill)).cloned());
+        }
         let elder = parent.as_ref().and_then(|parent| parent.entry.upgrade());
         let mut elders = Vec::new();
         let mut forgotten = None;
         if let (Some(elder), Some(parent)) = (&elder, &parent) {
-            forgotten = elder.lock().rare.as_mut().and_then(|rare| rare.children.remove(&parent.number));
+            let mut state = elder.lock();
+            // Whoever has killed them both comes for it.
+            let is_awaited = kill.is_some() && state.life.kill().is_some();
+            let rare = state.rare();
+            if !is_awaited || rare.is_walked {
+                forgotten = rare.children.remove(&parent.number);
+            }
+            drop(state);
             for child in &children {
+                let is_pending = child.is_killed();
                 elders.extend(elder.take_in(child, parent.is_independent));
+                if !is_pending && child.is_killed() {
+                    reached.push(Arc::clone(child));
+                }
             }
         }
         drop(lock);
-        // A kill from above may have passed by a child that was between two parents, and waits.
-        children.iter().for_each(|child| child.look_at_inheritance());
-        drop((children, elder, elders, forgotten, parent));
+        // They may wait for a kill. One that was born under it before looks by itself.
+        reached.iter().for_each(|child| child.look_at_inheritance());
+        drop((children, reached, elder, elders, forgotten, parent));
     }
 
     /// Puts a child below this task, or below the next one above it that is there; `was_independent`, what it was below
@@ -98,21 +145,79 @@ impl Entry {
             elders.push(next);
         }
         if let Some(kill) = kill {
-            child.be_born_under(kill);
+            child.be_born_under(&kill);
         }
         elders
     }
 
-    /// Is killed when it looks.
-    fn be_born_under(&self, kill: Arc<Kill>) {
+    /// Is killed when it looks. Returns whether that is new.
+    fn be_born_under(&self, kill: &Arc<Kill>) -> bool {
         let mut state = self.lock();
-        if matches!(state.life, Life::Running) && !state.forbidden {
-            state.rare().inherited = Some(kill);
+        let is_reached = matches!(state.life, Life::Running) && !state.forbidden && !state.is_independent();
+        let is_new = is_reached && state.rare().inherited.is_none();
+        if is_new {
+            state.rare().inherited = Some(Arc::clone(kill));
             self.signals.fetch_or(INHERITED, Ordering::Release);
+        }
+        is_new
+    }
+
+    /// A child of a task that has ended, in no tree.
+    pub(super) fn be_orphan_of(&self, parent: &Arc<Entry>) {
+        let kill = parent.lock().life.kill().cloned();
+        self.lock().rare().parent = Some(Parent::of(parent));
+        if let Some(kill) = kill {
+            self.be_born_under(&kill);
         }
     }
 
-    fn family(&self) -> Option<Family> {
+    /// A kill begins to go through the tree that it is in.
+    pub(crate) fn begin_walk(&self) -> Walk {
+        let family = self.family();
+        if let Some(family) = &family {
+            family.walks.fetch_add(1, Ordering::Release);
+        }
+        Walk(family)
+    }
+
+    /// Its children, for the kill that has marked it; also those that this kill has ended meanwhile.
+    pub(crate) fn walk(&self) -> Vec<Arc<Entry>> {
+        let mut state = self.lock();
+        let Some(rare) = state.rare.as_mut() else { return Vec::new() };
+        rare.is_walked = true;
+        let children: Vec<Weak<Entry>> = rare.children.values().cloned().collect();
+        let over = if rare.has_left { std::mem::take(&mut rare.children) } else { BTreeMap::new() };
+        drop(state);
+        drop(over);
+        children.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Takes the kill of a task above it that has been accepted, and is on its way.
+    pub(super) fn look_above(&self) {
+        if let Some(family) = self.family()
+            && family.walks.load(Ordering::Acquire) > 0
+            && let Some(kill) = self.kill_above()
+        {
+            self.be_born_under(&kill);
+        }
+        self.look_at_inheritance();
+    }
+
+    fn kill_above(&self) -> Option<Arc<Kill>> {
+        let mut above = self.lock().rare.as_ref().and_then(|rare| rare.parent.clone());
+        while let Some(parent) = above.filter(|parent| !parent.is_independent) {
+            let parent = parent.entry.upgrade()?;
+            let state = parent.lock();
+            let inherited = || state.rare.as_ref().and_then(|rare| rare.inherited.as_ref());
+            if let Some(kill) = state.life.kill().or_else(inherited) {
+                return Some(Arc::clone(kill));
+            }
+            above = state.rare.as_ref().and_then(|rare| rare.parent.clone());
+        }
+        None
+    }
+
+    fn family(&self) -> Option<Arc<Family>> {
         self.lock().rare.as_ref().and_then(|rare| rare.family.clone())
     }
 
@@ -158,8 +263,7 @@ impl Entry {
     }
 
     pub(crate) fn is_independent(&self) -> bool {
-        let state = self.lock();
-        state.rare.as_ref().and_then(|rare| rare.parent.as_ref()).is_some_and(|parent| parent.is_independent)
+        self.lock().is_independent()
     }
 
     /// Takes the kill upon itself that it was born under.
@@ -167,8 +271,9 @@ impl Entry {
     pub(super) fn inherit(&self) {
         let kill = self.lock().rare.as_ref().and_then(|rare| rare.inherited.clone());
         if let Some(kill) = kill {
-            if let Some(list) = self.list() {
-                list.inherit(self, Arc::clone(&kill));
+            match self.list() {
+                Some(list) => list.inherit(self, Arc::clone(&kill)),
+                None => self.take_unlisted(&kill),
             }
             // Not before: who looks meanwhile finds one of both.
             drop(self.disinherit(Some(&kill)));
@@ -176,7 +281,24 @@ impl Entry {
     }
 }
 
+impl Entry {
+    /// There is no list that could note a kill of its own.
+    fn take_unlisted(&self, kill: &Arc<Kill>) {
+        let mut alarm = Alarm::default();
+        let mut state = self.lock();
+        if matches!(state.life, Life::Running) && !state.forbidden {
+            self.accept(&mut state, kill, &mut alarm);
+        }
+        drop(state);
+        alarm.sound();
+    }
+}
+
 impl State {
+    pub(super) fn is_independent(&self) -> bool {
+        self.rare.as_ref().and_then(|rare| rare.parent.as_ref()).is_some_and(|parent| parent.is_independent)
+    }
+
     /// The kill that it was born under.
     pub(super) fn inherited(&self) -> Option<&Arc<Kill>> {
         self.rare.as_ref()?.inherited.as_ref()

@@ -23,10 +23,12 @@ pub(super) struct Rare {
     /// What is called when it is killed.
     pub(super) hooks: Vec<Arc<Hook>>,
     /// The tree that it is in, if it has a parent or ever had a child.
-    pub(super) family: Option<Family>,
+    pub(super) family: Option<Arc<Family>>,
     pub(super) parent: Option<Parent>,
     /// It has ended, and its children are with its own parent.
     pub(super) has_left: bool,
+    /// The kill that has marked it has looked at what is below it.
+    pub(super) is_walked: bool,
     /// In the order of their births.
     pub(super) children: BTreeMap<u64, Weak<Entry>>,
     pub(super) births: u64,
@@ -46,7 +48,7 @@ pub(crate) struct Parent {
     /// Its kill is not that of this child.
     pub(super) is_independent: bool,
     /// The tree, for a child that is to be listed.
-    pub(super) family: Option<Family>,
+    pub(super) family: Option<Arc<Family>>,
 }
 
 impl Parent {
@@ -103,6 +105,7 @@ impl Entry {
 
     /// Has `hook` called no more. Returns the kill that was accepted before: then it is too late for that.
     pub(crate) fn forget_hook(&self, hook: &Arc<Hook>) -> Option<Arc<Kill>> {
+        self.look_above();
         let mut state = self.lock();
         if let Some(rare) = state.rare.as_mut()
             && let Some(at) = rare.hooks.iter().position(|known| Arc::ptr_eq(known, hook))

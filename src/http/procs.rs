@@ -131,7 +131,7 @@ pub(super) async fn kill(
         // The first message stays.
         KillReply::Accepted(kill) | KillReply::Already(kill) => kill,
         KillReply::Forbidden => return Err(Fault::forbidden(KillError::Forbidden { id }.to_string())),
-        KillReply::Ended => return Err(no_such_process(&id)),
+        KillReply::Independent | KillReply::Ended => return Err(no_such_process(&id)),
     };
     match wait {
         None => Ok(StatusCode::OK.into_response()),

@@ -136,7 +136,7 @@ impl Kills {
                 refusal
             }
             KillReply::Forbidden => forbidden(&entry),
-            KillReply::Ended => unknown(),
+            KillReply::Independent | KillReply::Ended => unknown(),
         }
     }
 
@@ -228,6 +228,7 @@ impl Kills {
                 set.forbidden += 1;
                 Some(forbidden(entry))
             }
+            KillReply::Independent => None,
             KillReply::Ended => {
                 set.ended += 1;
                 Some(format!("{} ended by itself before the kill", escape::id(entry.id())))
