@@ -15,6 +15,7 @@ use crate::entry::Entry;
 use crate::escape;
 use crate::list::ProcList;
 use crate::proc::Proc;
+use crate::unwinding::contain;
 
 /// How often it looks: nothing that tasks share tells when the last one ends.
 const LOOK: Duration = Duration::from_millis(50);
@@ -171,7 +172,8 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// Calls `on_wait` each second that it waits, in the code that awaits it: to log what it waits for.
+    /// Calls `on_wait` each second that it waits, in the code that awaits it: to log what it waits for. If it panics, the
+    /// waiting goes on.
     pub fn on_wait(mut self, on_wait: impl FnMut(&Left) + Send + 'static) -> Self {
         self.draining.on_wait = Some(Box::new(on_wait));
         self
@@ -273,9 +275,12 @@ impl Draining {
             left.truncate(NAMED);
         }
         left.sort_unstable_by(|a, b| a.by_age(b));
+        // What has ended meanwhile is waited for no more.
+        left.retain(|entry| !entry.has_ended());
         let (oldest, printed) = self.told(&left);
         if let Some(on_wait) = &mut self.on_wait {
-            on_wait(&Left { count, oldest, printed });
+            // The log is not what the end of the program hangs on.
+            contain(|| on_wait(&Left { count, oldest, printed }));
         }
     }
 
@@ -412,5 +417,35 @@ mod tests {
         assert!(!idle.is_finished());
         drop(tasks);
         idle.await.expect("it is empty");
+    }
+
+    #[test]
+    fn a_list_that_hands_its_work_on_is_never_empty_and_a_callback_may_panic() {
+        let list = ProcList::new();
+        let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let (theirs, until) = (list.clone(), Arc::clone(&stop));
+        let mut task = list.start("first");
+        let pipeline = thread::spawn(move || {
+            for n in 0.. {
+                // The next one is there before the last one leaves.
+                drop(std::mem::replace(&mut task, theirs.start(format!("task{n}"))));
+                if until.load(std::sync::atomic::Ordering::Relaxed) {
+                    break;
+                }
+            }
+        });
+        assert!((0..20_000).all(|_| !list.is_empty()));
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        pipeline.join().expect("it has stopped");
+
+        let left = list.start("left");
+        let drain = list.drain(Duration::from_millis(1500)).on_wait(|_| std::panic::resume_unwind(Box::new("a bug")));
+        let ends = thread::spawn(move || {
+            while left.check().is_ok() {
+                thread::yield_now();
+            }
+        });
+        assert_eq!(drain.blocking().killed.len(), 1);
+        ends.join().expect("it was killed");
     }
 }

@@ -29,7 +29,7 @@ use crate::numbers::{Blocks, Numbers};
 use crate::peer::Peer;
 use crate::proc::Proc;
 use crate::request;
-use crate::slots::Slots;
+use crate::slots::{Look, Slots};
 use crate::spare;
 use crate::timer;
 
@@ -112,6 +112,8 @@ pub(crate) struct Shared {
     /// Numbers for the ids that a task cannot have as they are.
     unnamed: AtomicU64,
     repeated: AtomicU64,
+    /// The most that are known to have been started.
+    most_started: AtomicU64,
     /// The column that says what kind of work a task is.
     kind: OnceLock<Box<str>>,
     /// What is known of the kinds, for as long as it is young.
@@ -133,6 +135,7 @@ impl ProcList {
             has_lookalikes: AtomicBool::new(false),
             unnamed: AtomicU64::new(1),
             repeated: AtomicU64::new(10),
+            most_started: AtomicU64::new(0),
             kind: OnceLock::new(),
             kinds: Mutex::default(),
         });
@@ -185,7 +188,8 @@ impl ProcList {
         Arc::clone(&self.shared.columns.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A snapshot of each running task: longest running first, ties by id.
+    /// A snapshot of each running task: longest running first, ties by id. A task that starts or ends meanwhile may be in it
+    /// or not.
     pub fn procs(&self) -> Vec<Proc> {
         let mut tasks = self.entries();
         tasks.sort_unstable_by(|a, b| a.by_age(b));
@@ -197,14 +201,22 @@ impl ProcList {
         self.find(id).map(|entry| entry.proc()).filter(|proc| proc.outcome.is_none())
     }
 
-    /// How many tasks are running.
+    /// How many tasks are running. While some start and others end, it is about right.
     pub fn len(&self) -> usize {
         self.shared.running.len() + self.slots().map(Slots::len).sum::<usize>()
     }
 
-    /// Whether no task is running.
+    /// Whether no task is running. True only if there was a moment without any.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len() == 0 && self.is_empty_at_once()
+    }
+
+    /// The same of one moment. The counts of the shards are not: work that starts the next task before it ends the last one
+    /// may go from a shard that has not been counted to one that has.
+    fn is_empty_at_once(&self) -> bool {
+        let shards: Vec<_> = self.shared.running.shards().iter().map(|shard| shard.read()).collect();
+        let slots: Vec<_> = self.slots().map(Slots::look).collect();
+        shards.iter().all(|shard| shard.is_empty()) && slots.iter().all(Look::is_empty)
     }
 
     /// Whether tasks that start from now on refuse to be killed. Those that
@@ -378,6 +390,11 @@ impl ProcList {
         let places = self.shared.running.capacity() * (size_of::<ById>() + 1);
         let slots: usize = self.slots().map(Slots::overhead).sum();
         places + slots + SHARDS * 128 + STRIPES * size_of::<Stripe>() + self.shared.finished.overhead()
+    }
+
+    /// How many tasks have been started, if that many are known. Who ends while it is counted is not.
+    pub(crate) fn at_least_started(&self, tasks: u64) -> u64 {
+        self.shared.most_started.fetch_max(tasks, Ordering::Relaxed).max(tasks)
     }
 
     pub(crate) fn name_kind(&self, column: &str) {

@@ -34,9 +34,9 @@ pub struct Rates {
     pub killed: u64,
     /// Tasks that a panic ended.
     pub panicked: u64,
-    /// Half of those that ended, in whatever way, took no longer than this; within an eighth.
+    /// Half of those that ended, in whatever way, took no longer than this; within an eighth, from 16 µs on.
     pub p50: Duration,
-    /// 99 of 100 took no longer than this; within an eighth.
+    /// 99 of 100 took no longer than this; within an eighth, from 16 µs on.
     pub p99: Duration,
     /// The longest that one of them took.
     pub max: Duration,

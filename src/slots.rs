@@ -66,8 +66,12 @@ impl Slots {
     }
 
     pub(crate) fn len(&self) -> usize {
-        let inner = self.lock();
-        inner.requests.len() - inner.free.len()
+        self.lock().len()
+    }
+
+    /// Keeps it as it is, as long as this is held.
+    pub(crate) fn look(&self) -> Look<'_> {
+        Look(self.lock())
     }
 
     /// What `read` makes of the first for which it makes something. It runs under the lock, which is
@@ -92,7 +96,20 @@ impl Slots {
     }
 }
 
+/// Slots that nobody takes or leaves.
+pub(crate) struct Look<'a>(MutexGuard<'a, Inner>);
+
+impl Look<'_> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.len() == 0
+    }
+}
+
 impl Inner {
+    fn len(&self) -> usize {
+        self.requests.len() - self.free.len()
+    }
+
     #[cold]
     fn add(&mut self) -> u32 {
         let slot = self.requests.len() as u32;

@@ -6,7 +6,7 @@ use crate::limits::Truncations;
 use crate::list::ProcList;
 use crate::rates::Rates;
 
-/// Counts of a list, taken at one moment.
+/// Counts of a list. While tasks start and end, they are those of about one moment.
 ///
 /// ```
 /// let list = pm::ProcList::new();
@@ -23,7 +23,7 @@ use crate::rates::Rates;
 pub struct Stats {
     /// Tasks that are running.
     pub running: u64,
-    /// Tasks that were started since the list was made.
+    /// Tasks that were started since the list was made. Never less than it was.
     pub started: u64,
     /// Tasks that ended by themselves: [`Outcome::Ended`](crate::Outcome::Ended).
     pub ended: u64,
@@ -48,8 +48,9 @@ impl ProcList {
     /// Counts its tasks. It looks at each of them: with 100,000 it takes some 20 ms.
     pub fn stats(&self) -> Stats {
         let now = Instant::now();
-        let entries = self.entries();
+        // First, so that nobody is counted twice.
         let counts = self.finished().counts();
+        let entries = self.entries();
         let mut truncations = counts.truncations;
         let (mut running, mut being_killed, mut memory) = (0, 0, self.overhead());
         for task in &entries {
@@ -70,7 +71,7 @@ impl ProcList {
         let oldest = entries.iter().min_by(|a, b| a.by_age(b));
         Stats {
             running,
-            started: running + counts.ended + counts.killed + counts.panicked,
+            started: self.at_least_started(running + counts.ended + counts.killed + counts.panicked),
             ended: counts.ended,
             killed: counts.killed,
             panicked: counts.panicked,
