@@ -763,7 +763,8 @@ impl Entry {
             return spilled;
         }
         let kill = state.life.kill().map_or(0, |kill| size_of::<Kill>() + kill.id.len() + kill.message.len());
-        let rare = state.rare.as_deref().map_or(0, Rare::memory);
+        let has_ended = matches!(state.life, Life::Ended { .. });
+        let rare = state.rare.as_deref().map_or(0, |rare| rare.memory(has_ended));
         spilled + kill + rare + state.note.spilled() + state.waiters.spilled()
     }
 }

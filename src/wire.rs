@@ -160,7 +160,7 @@ pub(crate) struct KillResult {
     /// Of one that has not seen it: whether it has passed a kill point so far.
     #[serde(default, rename = "killPoint", skip_serializing_if = "Option::is_none")]
     pub(crate) kill_point: Option<bool>,
-    /// How many tasks below it the kill was for as well.
+    /// How many tasks below it have taken the kill as well.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) below: u64,
 }

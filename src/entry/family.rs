@@ -71,14 +71,12 @@ impl Entry {
         let mut state = self.lock();
         let rare = state.rare();
         rare.has_left = true;
-        let (walked, parent) = (rare.is_walked, rare.parent.clone());
+        let (is_walked, parent, children) = (rare.is_walked, rare.parent.clone(), std::mem::take(&mut rare.children));
         let kill = state.life.kill().cloned();
-        let rare = state.rare();
-        let children = match kill.is_some() && !walked {
+        if kill.is_some() && !is_walked {
             // Whoever has killed it comes for them.
-            true => rare.children.clone(),
-            false => std::mem::take(&mut rare.children),
-        };
+            state.rare().children.clone_from(&children);
+        }
         drop(state);
         let children: Vec<_> = children.into_values().filter_map(|child| child.upgrade()).collect();
         let mut reached = Vec::new();

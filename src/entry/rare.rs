@@ -73,10 +73,10 @@ impl Rare {
         Left { deadline: self.deadline.take(), _probe: probe, hooks: std::mem::take(&mut self.hooks) }
     }
 
-    /// The bytes that it holds, itself among them.
-    pub(super) fn memory(&self) -> usize {
-        let children = self.children.len() * size_of::<(u64, Weak<Entry>)>();
-        size_of::<Self>() + children + self.hooks.capacity() * size_of::<Arc<Hook>>()
+    /// The bytes that it holds, itself among them. The children of a task that has ended are about to leave it.
+    pub(super) fn memory(&self, has_ended: bool) -> usize {
+        let children = if has_ended { 0 } else { self.children.len() };
+        size_of::<Self>() + children * size_of::<(u64, Weak<Entry>)>() + self.hooks.capacity() * size_of::<Arc<Hook>>()
     }
 }
 
