@@ -62,14 +62,16 @@ pub(crate) struct Screen {
     size: Size,
     /// How many rows the last reply takes.
     replies: usize,
-    /// What stands in the place of the table, and how many rows lower it was drawn because of a reply.
-    shown: String,
+    /// What stands in the place of the table, of how many lines that is the beginning, and how many rows lower it was drawn
+    /// because of a reply.
+    shown: Vec<String>,
+    lines: usize,
     drawn_at: usize,
 }
 
 impl Screen {
     pub(crate) fn new(size: Size) -> Self {
-        Screen { size, replies: 1, shown: String::new(), drawn_at: 0 }
+        Screen { size, replies: 1, shown: Vec::new(), lines: 0, drawn_at: 0 }
     }
 
     /// Back at the beginning of an empty input line, with the last reply gone.
@@ -134,25 +136,25 @@ impl Screen {
 
     /// A table in its place.
     pub(crate) fn table(&mut self, text: &str) -> String {
-        self.shown = text.to_string();
+        self.lines = text.lines().count();
+        self.shown = text.lines().take(self.size.rows + 2).map(|line| self.clip(line)).collect();
+        self.draw_table()
+    }
+
+    fn draw_table(&mut self) -> String {
         self.drawn_at = self.replies - 1;
-        let (height, text) = (self.height(), &self.shown);
-        let (lines, unseen) = (text.lines(), text.lines().count().saturating_sub(height));
-        let mut shown: Vec<String> = lines.take(height).map(|line| self.clip(line)).collect();
-        if unseen > 0 {
-            shown[height - 1] = self.clip(&format!("... {} more lines: they show after plain", unseen + 1));
-        }
+        let (height, mut shown) = (self.height(), self.shown.clone());
         shown.resize(height, String::new());
+        if self.lines > height {
+            let unseen = self.lines - height + 1;
+            shown[height - 1] = self.clip(&format!("... {unseen} more lines: they show after plain"));
+        }
         self.draw(TABLE + self.drawn_at, &shown)
     }
 
     /// What stands in the place of the table again, if a reply takes another number of rows since.
     pub(crate) fn redrawn(&mut self) -> Option<String> {
-        let text = std::mem::take(&mut self.shown);
-        (self.drawn_at != self.replies - 1).then(|| self.table(&text)).or_else(|| {
-            self.shown = text;
-            None
-        })
+        (self.drawn_at != self.replies - 1).then(|| self.draw_table())
     }
 
     /// Whether a reply can be shown whole.
