@@ -11,13 +11,14 @@ impl Handle {
     ///
     /// It has no columns of its own accord: give it those that the table prints, where they say what it works on.
     ///
-    /// A kill of a task reaches everything below it, with the same message: each of them is killed as if the operator had
-    /// named it, and the reply counts them. One that is [`independent`](Task::independent) is left alone, which the reply says, and one that
-    /// [refuses](Task::forbid_kill) is named in the reply. A child of a task that is being killed, or was, is born
-    /// killed: it is killed as soon as it looks.
+    /// A kill of a task reaches everything below it, with the same message: each of them is killed as if the operator
+    /// had named it, and the reply counts them. One that is [`independent`](Task::independent) is left alone, which the
+    /// reply says, and one that [refuses](Task::forbid_kill) is named in the reply. A child of a task that is being
+    /// killed, or was, is born killed: it is killed as soon as it looks.
     ///
-    /// The end of a parent does not end its children: they go on below its own parent, if it has one. After the end of this task the child is not listed, as there is
-    /// nothing to list it below; it reports the kill of its parent, if there was one.
+    /// The end of a parent does not end its children: they go on below its own parent, if it has one. After the end of
+    /// this task the child is not listed, as there is nothing to list it below; it reports the kill of its parent, if
+    /// there was one.
     ///
     /// A task counts as killed when a kill point of its own has reported that, or when the kill of a task above it has
     /// dropped it, or its [`run`](Self::run). So one that waits for its children
@@ -55,9 +56,9 @@ impl Handle {
 }
 
 impl Task {
-    /// Makes this child one that the kill of its parent does not reach: for work that must be done all the same, such as a
-    /// rollback. If the parent is being killed already, this child is spared, unless it has looked; a kill that is accepted
-    /// between the two calls stands.
+    /// Makes this child one that the kill of its parent does not reach: for work that must be done all the same, such
+    /// as a rollback. If the parent is being killed already, this child is spared, unless it has looked; a kill that is
+    /// accepted between the two calls stands.
     ///
     /// ```
     /// let list = pm::ProcList::new();

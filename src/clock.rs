@@ -1,9 +1,9 @@
 //! Clock: when a status was entered, read in a third of the time that an `Instant` takes.
 //!
-//! A [`Tick`] is a reading of the processor's counter. The counter is calibrated at its first use
-//! and may drift by some parts in a million, so it times the steps between statuses only, and always
-//! back from now, or from the end of the task: what was entered last is told most exactly. The start of a task, its age and
-//! its end are `Instant`s. Where there is no counter to be relied on, quanta reads the system's clock.
+//! A [`Tick`] is a reading of the processor's counter. The counter is calibrated at its first use and may drift by some
+//! parts in a million, so it times the steps between statuses only, and always back from now, or from the end of the
+//! task: what was entered last is told most exactly. The start of a task, its age and its end are `Instant`s. Where
+//! there is no counter to be relied on, quanta reads the system's clock.
 
 use std::num::NonZeroU64;
 use std::sync::LazyLock;

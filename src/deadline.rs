@@ -10,12 +10,12 @@ use crate::timer::{self, Timed};
 impl Handle {
     /// Kills the task when so much time has passed from now, with the message `deadline of 2s`.
     ///
-    /// It is a kill like any other: it ends the task at its next kill point or await, reaches the tasks below it, and is in
-    /// the audit, as one by the program. A later call replaces an earlier one, and the end of the task forgets it. A task that
-    /// [refuses kills](crate::Task::forbid_kill) runs on, with a [note](crate::Proc::note) of that.
+    /// It is a kill like any other: it ends the task at its next kill point or await, reaches the tasks below it, and
+    /// is in the audit, as one by the program. A later call replaces an earlier one, and the end of the task forgets
+    /// it. A task that [refuses kills](crate::Task::forbid_kill) runs on, with a [note](crate::Proc::note) of that.
     ///
-    /// It needs no runtime: a thread of this crate waits for the deadlines of all tasks, as long as there are any. One that
-    /// is further away than the clock reaches is none.
+    /// It needs no runtime: a thread of this crate waits for the deadlines of all tasks, as long as there are any. One
+    /// that is further away than the clock reaches is none.
     ///
     /// ```
     /// use std::time::Duration;

@@ -33,13 +33,13 @@ const NAMED: usize = 5;
 const MESSAGE: &str = "shutting down";
 
 impl ProcList {
-    /// Waits until the list is empty, `within` that time: for the end of a program, so that what holds up a deployment is no
-    /// secret.
+    /// Waits until the list is empty, `within` that time: for the end of a program, so that what holds up a deployment
+    /// is no secret.
     ///
-    /// It looks every 50 ms. Each second it says through [`on_wait`](Drain::on_wait) how many tasks are left, and which are
-    /// the oldest. What is left at the end, independent children among it, is killed with the message `shutting down`,
-    /// waited for for another 5 s, and [returned](Drained). Tasks may still start: they are waited for too. It needs tokio's timers;
-    /// [`drain_blocking`](Self::drain_blocking) needs none.
+    /// It looks every 50 ms. Each second it says through [`on_wait`](Drain::on_wait) how many tasks are left, and which
+    /// are the oldest. What is left at the end, independent children among it, is killed with the message `shutting
+    /// down`, waited for for another 5 s, and [returned](Drained). Tasks may still start: they are waited for too. It
+    /// needs tokio's timers; [`drain_blocking`](Self::drain_blocking) needs none.
     ///
     /// # Cancel safety
     ///
@@ -107,8 +107,8 @@ impl ProcList {
     }
 }
 
-/// What a [`drain`](ProcList::drain) still waits for. Its `Display` is a line for a log, with the columns that the table
-/// prints.
+/// What a [`drain`](ProcList::drain) still waits for. Its `Display` is a line for a log, with the columns that the
+/// table prints.
 #[non_exhaustive]
 #[derive(Debug, Clone)]
 pub struct Left {
@@ -136,7 +136,8 @@ impl fmt::Display for Left {
     }
 }
 
-/// What came of a [`drain`](ProcList::drain). Its `Display` is a line for a log, with the columns that the table prints.
+/// What came of a [`drain`](ProcList::drain). Its `Display` is a line for a log, with the columns that the table
+/// prints.
 #[non_exhaustive]
 #[derive(Debug, Clone)]
 pub struct Drained {
@@ -172,8 +173,8 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// Calls `on_wait` each second that it waits, in the code that awaits it: to log what it waits for. If it panics, the
-    /// waiting goes on.
+    /// Calls `on_wait` each second that it waits, in the code that awaits it: to log what it waits for. If it panics,
+    /// the waiting goes on.
     pub fn on_wait(mut self, on_wait: impl FnMut(&Left) + Send + 'static) -> Self {
         self.draining.on_wait = Some(Box::new(on_wait));
         self

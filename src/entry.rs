@@ -599,7 +599,8 @@ impl Entry {
         self.statuses.load(Ordering::Relaxed)
     }
 
-    /// The same for code of ours that looks on behalf of a task, since so many of its statuses were set: it is not counted.
+    /// The same for code of ours that looks on behalf of a task, since so many of its statuses were set: it is not
+    /// counted.
     #[inline]
     pub(crate) fn look_for_kill(&self, location: &'static Location<'static>, since: u16) -> Option<Killed> {
         self.awaits();
@@ -648,7 +649,8 @@ impl Entry {
         self.lock().life.kill().is_some_and(|kill| killed.is_of(kill))
     }
 
-    /// Notes that a pending `run` has been dropped by a kill: if that was of a task above this one, it is this one's as well.
+    /// Notes that a pending `run` has been dropped by a kill: if that was of a task above this one, it is this one's as
+    /// well.
     #[cold]
     pub(crate) fn is_cut_off_by(&self, killed: &Killed) {
         self.look_above();
@@ -722,8 +724,8 @@ impl Entry {
         (state.history.current().clone(), reach)
     }
 
-    /// Gives back the history, which is never asked for once the guard is gone. What somebody may ask for keeps the time
-    /// that it spent in each status.
+    /// Gives back the history, which is never asked for once the guard is gone. What somebody may ask for keeps the
+    /// time that it spent in each status.
     #[inline]
     pub(crate) fn forget_past(&self) {
         if !self.has(PAST) {

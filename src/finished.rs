@@ -1,8 +1,8 @@
 //! Finished: the tasks that ended last, the slowest of all, and how many there were.
 //!
-//! Those that somebody will ask for are kept [apart]. Each stripe has a shelf of its own, so that threads do not meet. What all shelves hold together
-//! is bounded in bytes: each reports what it holds when that has changed by a grain, and the
-//! thread that finds it to be too much puts the oldest away, on whichever shelf they are.
+//! Those that somebody will ask for are kept [apart]. Each stripe has a shelf of its own, so that threads do not meet.
+//! What all shelves hold together is bounded in bytes: each reports what it holds when that has changed by a grain, and
+//! the thread that finds it to be too much puts the oldest away, on whichever shelf they are.
 //!
 //! # Deadlock safety
 //!
@@ -112,8 +112,8 @@ impl Finished {
         self.grain.store(bytes / 64 / self.shelves.len(), Ordering::Relaxed);
     }
 
-    /// Takes in a task that has ended, and what kind of work it was. Returns one that had to go and that has no other holder,
-    /// if it holds nothing but itself.
+    /// Takes in a task that has ended, and what kind of work it was. Returns one that had to go and that has no other
+    /// holder, if it holds nothing but itself.
     #[inline]
     pub(crate) fn record(
         &self,

@@ -188,8 +188,8 @@ impl ProcList {
         Arc::clone(&self.shared.columns.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A snapshot of each running task: longest running first, ties by id. A task that starts or ends meanwhile may be in it
-    /// or not.
+    /// A snapshot of each running task: longest running first, ties by id. A task that starts or ends meanwhile may be
+    /// in it or not.
     pub fn procs(&self) -> Vec<Proc> {
         let mut tasks = self.entries();
         tasks.sort_unstable_by(|a, b| a.by_age(b));
@@ -211,8 +211,8 @@ impl ProcList {
         self.len() == 0 && self.is_empty_at_once()
     }
 
-    /// The same of one moment. The counts of the shards are not: work that starts the next task before it ends the last one
-    /// may go from a shard that has not been counted to one that has.
+    /// The same of one moment. The counts of the shards are not: work that starts the next task before it ends the last
+    /// one may go from a shard that has not been counted to one that has.
     fn is_empty_at_once(&self) -> bool {
         let shards: Vec<_> = self.shared.running.shards().iter().map(|shard| shard.read()).collect();
         let slots: Vec<_> = self.slots().map(Slots::look).collect();

@@ -9,17 +9,18 @@ use crate::proc::Killing;
 use crate::task::Handle;
 
 impl Handle {
-    /// Calls `call` once, when a kill of this task has been accepted: to interrupt what a kill cannot reach by itself, a
-    /// query in a database, a child process, a blocking read.
+    /// Calls `call` once, when a kill of this task has been accepted: to interrupt what a kill cannot reach by itself,
+    /// a query in a database, a child process, a blocking read.
     ///
-    /// It is called on a thread of this crate and under no lock, so it may block and panic; of these threads there are at
-    /// most eight, and one for each guard that is dropped before its call has been begun. If the task is being killed already,
-    /// or was, it is called at once. It is dropped uncalled when the task ends without a kill.
+    /// It is called on a thread of this crate and under no lock, so it may block and panic; of these threads there are
+    /// at most eight, and one for each guard that is dropped before its call has been begun. If the task is being
+    /// killed already, or was, it is called at once. It is dropped uncalled when the task ends without a kill.
     ///
-    /// Dropping the guard that this returns takes the call back; if the kill has been accepted by then, it waits until the
-    /// call has been made. So a guard that is a local of the killed future makes sure of the call. What a database's cancel request meets is whatever its connection does next, so the connection
-    /// must not do something else while the request is on its way. In async code that wait blocks the thread, for as long as
-    /// the call takes; so the call must not need that thread. A runtime of its own will do.
+    /// Dropping the guard that this returns takes the call back; if the kill has been accepted by then, it waits until
+    /// the call has been made. So a guard that is a local of the killed future makes sure of the call. What a
+    /// database's cancel request meets is whatever its connection does next, so the connection must not do something
+    /// else while the request is on its way. In async code that wait blocks the thread, for as long as the call takes;
+    /// so the call must not need that thread. A runtime of its own will do.
     ///
     /// [What a kill reaches](crate::_documentation::what_a_kill_reaches) has examples.
     ///
@@ -51,8 +52,8 @@ impl Handle {
     }
 }
 
-/// The call that [`Handle::on_kill`] has registered. Dropping it takes the call back, or waits until it has been made, if
-/// the kill has come.
+/// The call that [`Handle::on_kill`] has registered. Dropping it takes the call back, or waits until it has been made,
+/// if the kill has come.
 #[must_use = "dropping it takes the call back at once"]
 pub struct OnKill {
     entry: Arc<Entry>,

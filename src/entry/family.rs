@@ -2,14 +2,15 @@
 //!
 //! # Deadlock safety
 //!
-//! The tasks of one tree share a lock, which is held by whoever changes what is below what. Under it, entries are locked one
-//! at a time, and nobody is woken or dropped.
+//! The tasks of one tree share a lock, which is held by whoever changes what is below what. Under it, entries are
+//! locked one at a time, and nobody is woken or dropped.
 //!
 //! # Nobody escapes
 //!
-//! A kill marks a task and then looks at what is below it. Who is put below a task looks, after that, whether the task has
-//! been killed. So one of both finds the other. A task that ends before the kill has looked below it hands the kill on, and
-//! leaves its children to be found. One that ends, or takes back a call, while a kill is on its way looks above itself.
+//! A kill marks a task and then looks at what is below it. Who is put below a task looks, after that, whether the task
+//! has been killed. So one of both finds the other. A task that ends before the kill has looked below it hands the kill
+//! on, and leaves its children to be found. One that ends, or takes back a call, while a kill is on its way looks above
+//! itself.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

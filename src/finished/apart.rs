@@ -1,7 +1,7 @@
 //! Apart: the endings that somebody will ask for, kept apart from those of all others.
 //!
-//! Where thousands end in a second, the last few hundred are a fraction of it. So the killed, the panicked and those that
-//! ended with a note have a ring each, which the others do not push out.
+//! Where thousands end in a second, the last few hundred are a fraction of it. So the killed, the panicked and those
+//! that ended with a note have a ring each, which the others do not push out.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
