@@ -46,10 +46,9 @@ impl Handle {
             "" => "task",
             name => name,
         };
-        let listed = parent.bear().zip(parent.list()).map(|(birth, list)| {
-            let entry = list.start(&format!("{}/{name}", parent.id()), &|mut fresh| fresh.set_parent(birth.clone()));
-            parent.raise(&entry);
-            entry
+        let listed = parent.list().and_then(|list| {
+            let id = format!("{}/{name}", parent.id());
+            parent.bear(|birth| list.start(&id, &|mut fresh| fresh.set_parent(birth.clone())))
         });
         Task::new(listed.unwrap_or_else(|| Arc::new(Entry::unlisted(parent))))
     }

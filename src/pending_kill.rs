@@ -163,13 +163,13 @@ impl Shared {
         let KillReply::Accepted(kill) = &family.reply else { return family };
         let (kill, below) = (Arc::clone(kill), &mut family.below);
         let mut next = entry.walk();
+        let mut passed: Vec<Arc<Entry>> = Vec::new();
         let (mut at, mut taken) = (0, 0);
         loop {
             // First the kill, then what is below: what is born meanwhile is born killed.
             family.spared.extend(next.extract_if(.., |entry| entry.is_independent()));
             for entry in next {
                 let reply = match self.request_one(&entry, Request::below(Arc::clone(&kill)), &mut alarm) {
-                    KillReply::Ended => continue,
                     KillReply::Independent => {
                         family.spared.push(entry);
                         continue;
@@ -181,9 +181,13 @@ impl Shared {
                         reply
                     }
                 };
-                below.push((entry, reply));
+                // One that has ended by itself may not have handed its children on yet.
+                if !matches!(reply, KillReply::Ended) {
+                    below.push((Arc::clone(&entry), reply));
+                }
+                passed.push(entry);
             }
-            let Some((entry, _)) = below.get(at) else { break };
+            let Some(entry) = passed.get(at) else { break };
             next = entry.walk();
             at += 1;
         }

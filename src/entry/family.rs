@@ -1,4 +1,4 @@
-//! Family: who is below whom. Adds `Entry::{bear, raise, leave_family, children, set_independent}`.
+//! Family: who is below whom. Adds `Entry::{bear, leave_family, children, walk, set_independent}`.
 //!
 //! # Deadlock safety
 //!
@@ -46,23 +46,21 @@ impl Drop for Walk {
 }
 
 impl Entry {
-    /// What a new child of this task has to know of it; `None` if it has ended. The child is to be
-    /// [raised](Self::raise) when it is listed.
-    pub(crate) fn bear(self: &Arc<Self>) -> Option<Parent> {
+    /// Has a child listed by `enlist`, below this task. `None` if it has ended. If it is being killed, or was, the child is
+    /// as soon as it looks.
+    pub(crate) fn bear(self: &Arc<Self>, enlist: impl FnOnce(Parent) -> Arc<Entry>) -> Option<Arc<Entry>> {
         let mut state = self.live()?;
         let family = Arc::clone(state.rare().family.get_or_insert_default());
         drop(state);
-        Some(Parent { number: 0, is_independent: false, family: Some(family), ..Parent::of(self) })
-    }
-
-    /// Takes in a child that has been listed. If this task is being killed, or was, the child is as soon as it looks.
-    pub(crate) fn raise(self: &Arc<Self>, child: &Arc<Entry>) {
-        let Some(family) = child.family() else { return };
+        // All at once: a parent that leaves in between would not know of it.
         let lock = family.lock();
-        // It may have been killed, or ended by its id, since it is listed.
-        let elders = self.take_in(child, false);
+        if self.has_left() {
+            return None;
+        }
+        let child = enlist(Parent { family: Some(Arc::clone(&family)), ..Parent::of(self) });
+        self.take_in(&child, false);
         drop(lock);
-        drop(elders);
+        Some(child)
     }
 
     /// A task that has ended hands its children to its own parent.
@@ -86,7 +84,6 @@ impl Entry {
             reached.extend(dependents.filter(|child| child.be_born_under(kill)).cloned());
         }
         let elder = parent.as_ref().and_then(|parent| parent.entry.upgrade());
-        let mut elders = Vec::new();
         let mut forgotten = None;
         if let (Some(elder), Some(parent)) = (&elder, &parent) {
             let mut state = elder.lock();
@@ -97,56 +94,36 @@ impl Entry {
                 forgotten = rare.children.remove(&parent.number);
             }
             drop(state);
-            for child in &children {
-                let is_pending = child.is_killed();
-                elders.extend(elder.take_in(child, parent.is_independent));
-                if !is_pending && child.is_killed() {
-                    reached.push(Arc::clone(child));
-                }
-            }
+            let handed_on = children.iter().filter(|child| elder.take_in(child, parent.is_independent));
+            reached.extend(handed_on.cloned());
         }
         drop(lock);
         // They may wait for a kill. One that was born under it before looks by itself.
         reached.iter().for_each(|child| child.look_at_inheritance());
-        drop((children, reached, elder, elders, forgotten, parent));
+        drop((children, reached, elder, forgotten, parent));
     }
 
-    /// Puts a child below this task, or below the next one above it that is there; `was_independent`, what it was below
-    /// before. Returns what is to be dropped when the lock of the family is not held.
-    #[must_use = "it may be the last that is known of a task"]
-    fn take_in(self: &Arc<Self>, child: &Arc<Entry>, was_independent: bool) -> Vec<Arc<Entry>> {
-        let mut elders = vec![Arc::clone(self)];
-        let mut is_independent = was_independent || child.is_independent();
-        let mut kill = None;
+    /// Puts a child below this task, if it has not left; `was_independent`, what it was below before. Returns whether it is
+    /// under a kill by that. The lock of the family is held.
+    fn take_in(self: &Arc<Self>, child: &Arc<Entry>, was_independent: bool) -> bool {
+        let is_independent = was_independent || child.is_independent();
         if child.has_left() {
-            return elders;
+            return false;
         }
-        while let Some(elder) = elders.last() {
-            let mut state = elder.lock();
-            let inherited = || state.rare.as_ref().and_then(|rare| rare.inherited.as_ref());
-            kill = kill.or_else(|| state.life.kill().or_else(inherited).filter(|_| !is_independent).cloned());
-            let rare = state.rare();
-            if !rare.has_left {
-                rare.births += 1;
-                let number = rare.births;
-                rare.children.insert(number, Arc::downgrade(child));
-                drop(state);
-                let parent = Parent { number, is_independent, ..Parent::of(elder) };
-                let before = child.lock().rare().parent.replace(parent);
-                elders.extend(before.and_then(|before| before.entry.upgrade()));
-                break;
-            }
-            let above = rare.parent.clone();
-            drop(state);
-            let Some(above) = above else { break };
-            is_independent |= above.is_independent;
-            let Some(next) = above.entry.upgrade() else { break };
-            elders.push(next);
+        let mut state = self.lock();
+        let inherited = || state.rare.as_ref().and_then(|rare| rare.inherited.as_ref());
+        let kill = state.life.kill().or_else(inherited).cloned();
+        let rare = state.rare();
+        if rare.has_left {
+            return false;
         }
-        if let Some(kill) = kill {
-            child.be_born_under(&kill);
-        }
-        elders
+        rare.births += 1;
+        let parent = Parent { number: rare.births, is_independent, ..Parent::of(self) };
+        rare.children.insert(parent.number, Arc::downgrade(child));
+        drop(state);
+        let before = child.lock().rare().parent.replace(parent);
+        drop(before);
+        kill.is_some_and(|kill| child.be_born_under(&kill))
     }
 
     /// Is killed when it looks. Returns whether that is new.
@@ -181,12 +158,16 @@ impl Entry {
 
     /// Its children, for the kill that has marked it; also those that this kill has ended meanwhile.
     pub(crate) fn walk(&self) -> Vec<Arc<Entry>> {
+        let Some(family) = self.family() else { return Vec::new() };
+        // Nobody is between two parents.
+        let lock = family.lock();
         let mut state = self.lock();
         let Some(rare) = state.rare.as_mut() else { return Vec::new() };
         rare.is_walked = true;
         let children: Vec<Weak<Entry>> = rare.children.values().cloned().collect();
         let over = if rare.has_left { std::mem::take(&mut rare.children) } else { BTreeMap::new() };
         drop(state);
+        drop(lock);
         drop(over);
         children.iter().filter_map(Weak::upgrade).collect()
     }
