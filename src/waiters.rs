@@ -158,4 +158,22 @@ mod tests {
         assert_eq!(woken, [0, 0, 2]);
         assert!(waiters.remove(keys[2].expect("is set")).is_none() && waiters.spilled() == 0);
     }
+
+    struct Panics;
+
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            std::panic::resume_unwind(Box::new("a bug"));
+        }
+    }
+
+    #[test]
+    fn one_that_panics_does_not_keep_the_others_waiting() {
+        let mut waiters = Waiters::default();
+        let count = Arc::new(Count::default());
+        waiters.set(&mut None, Arc::new(Panics).into());
+        waiters.set(&mut None, Arc::clone(&count).into());
+        waiters.take().wake();
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+    }
 }
