@@ -560,7 +560,7 @@ impl Dialogue {
     /// Something that happens by itself. It does not take the place of a table that somebody reads.
     fn tell_news(&mut self, news: &str, now: Instant) {
         let Some(screen) = &mut self.screen else { return self.reply(news, now) };
-        self.out.draw(&screen.reply(news.lines().last().unwrap_or_default()), now);
+        self.out.draw(&screen.news(news.lines().last().unwrap_or_default()), now);
         self.redraw(now);
     }
 

@@ -60,7 +60,8 @@ pub(crate) fn width(columns: usize) -> Option<usize> {
 
 pub(crate) struct Screen {
     size: Size,
-    /// How many rows the last reply takes.
+    /// The last answer, and how many rows it takes with the news below it.
+    answer: String,
     replies: usize,
     /// What stands in the place of the table, of how many lines that is the beginning, and how many rows lower it was drawn
     /// because of a reply.
@@ -71,11 +72,12 @@ pub(crate) struct Screen {
 
 impl Screen {
     pub(crate) fn new(size: Size) -> Self {
-        Screen { size, replies: 1, shown: Vec::new(), lines: 0, drawn_at: 0 }
+        Screen { size, answer: String::new(), replies: 1, shown: Vec::new(), lines: 0, drawn_at: 0 }
     }
 
     /// Back at the beginning of an empty input line, with the last reply gone.
     pub(crate) fn input(&mut self) -> String {
+        self.answer.clear();
         let replies = std::mem::replace(&mut self.replies, 1);
         let rows = (REPLY..REPLY + replies).rev().chain([1]);
         rows.map(|row| format!("\x1b[{row};1H\x1b[K")).collect()
@@ -83,7 +85,7 @@ impl Screen {
 
     /// How many rows of the table there is room for.
     pub(crate) fn rows(&self) -> usize {
-        self.size.rows
+        (self.size.rows + 1).saturating_sub(self.replies).max(1)
     }
 
     pub(crate) fn width(&self) -> usize {
@@ -164,14 +166,33 @@ impl Screen {
 
     /// A reply of one line.
     pub(crate) fn reply(&mut self, line: &str) -> String {
-        let mut rows = self.wrapped(line);
-        if rows.len() > REPLY_ROWS {
-            let rest = rows.split_off(REPLY_ROWS - 1).concat();
-            rows.push(self.clip(&rest));
-        }
+        self.answer = line.to_string();
+        self.draw_replies(self.in_rows(line, REPLY_ROWS))
+    }
+
+    /// A line about something that happens by itself, below the last answer and in the place of the last such line.
+    pub(crate) fn news(&mut self, line: &str) -> String {
+        let news = self.in_rows(line, REPLY_ROWS);
+        let mut rows = self.in_rows(&self.answer, REPLY_ROWS - news.len());
+        rows.extend(news);
+        self.draw_replies(rows)
+    }
+
+    fn draw_replies(&mut self, mut rows: Vec<String>) -> String {
         self.replies = rows.len().max(1);
         rows.resize(self.replies, String::new());
         self.draw(REPLY, &rows)
+    }
+
+    /// A line in so many rows at most.
+    fn in_rows(&self, line: &str, most: usize) -> Vec<String> {
+        let mut rows = self.wrapped(line);
+        if rows.len() > most {
+            let rest = rows.split_off(most.saturating_sub(1)).concat();
+            rows.push(self.clip(&rest));
+            rows.truncate(most);
+        }
+        rows
     }
 
     /// The same in one row.
@@ -241,6 +262,19 @@ mod tests {
             "\x1b7\x1b[3;1H\x1b[Kid  status\x1b[4;1H\x1b[Ka   init\x1b[5;1H\x1b[K\x1b[6;1H\x1b[K\x1b8"
         );
         assert_eq!(screen(2, 20).reply("no such process 'x'"), "\x1b7\x1b[2;1H\x1b[Kno such process 'x'\x1b8");
+    }
+
+    #[test]
+    fn news_stand_below_an_answer_and_always_have_room() {
+        let mut screen = screen(2, 20);
+        screen.reply(&"a".repeat(70));
+        let news = screen.news("b");
+        assert!(news.ends_with(&format!("\x1b[3;1H\x1b[K{}…\x1b[4;1H\x1b[Kb\x1b8", "a".repeat(19))), "{news:?}");
+        let news = screen.news(&"c".repeat(41));
+        assert!(news.starts_with("\x1b7\x1b[2;1H\x1b[Kccc") && news.ends_with("\x1b[4;1H\x1b[Kc\x1b8"), "{news:?}");
+        assert_eq!((screen.replies, screen.rows()), (3, 1));
+        screen.input();
+        assert_eq!((screen.news("d"), screen.replies), ("\x1b7\x1b[2;1H\x1b[Kd\x1b8".to_string(), 1));
     }
 
     #[test]

@@ -868,6 +868,7 @@ async fn drawn(client: &mut Client, up_to: &str) -> String {
     while !text.ends_with(up_to) {
         let byte = time::timeout(120 * SECOND, client.reader.read_u8()).await.expect("something is drawn");
         text.push(char::from(byte.expect("the pipe is whole")));
+        assert!(text.len() < 100_000, "no {up_to:?} in {:?} ..", &text[..3000]);
     }
     text
 }
@@ -1134,9 +1135,9 @@ async fn in_top_the_way_to_kill_a_set_is_always_to_be_seen() {
     // The table goes on by itself when the outcomes are in.
     let at = client.now();
     drop(tasks);
-    drawn(&mut client, "50 killed\x1b8").await;
-    let table = drawn(&mut client, "\x1b8").await;
-    assert!(table.contains("\x1b[3;1H\x1b[Kid  status"), "{table:?}");
+    let sum = drawn(&mut client, "50 killed\x1b8").await;
+    assert!(sum.ends_with(&format!("killing 50 of 50\x1b[3;1H\x1b[K{token}: 50 killed\x1b8")), "{sum:?}");
+    drawn(&mut client, "\x1b[4;1H\x1b[Kid  status  time  method  uri\x1b[5;1H\x1b[K\x1b").await;
     assert_eq!(client.now(), at, "and not after 30 s");
 }
 
@@ -1256,6 +1257,46 @@ async fn in_top_no_answer_is_cut_and_the_last_kills_are_shown() {
     assert!(fault.starts_with("\x1b[4;1H\x1b[K\x1b[3;1H\x1b[K\x1b[2;1H\x1b[K\x1b[1;1H\x1b[K"), "{fault:?}");
     assert!(fault.contains("\x1b7\x1b[3;1H\x1b[Kid  status"), "{fault:?}");
     assert!(fault.ends_with("\x1b7\x1b[2;1H\x1b[Kinvalid command 'foo': try help\x1b8"), "{fault:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_top_an_outcome_stands_below_what_was_answered() {
+    let (list, mut tasks) = requests(30);
+    let mut client = connect(&list);
+    client.first_frame(30).await;
+    client.types("top 4 80\nkill t0 t1\n").await;
+    let killing = r#"killing t0 in "init", 0.0s old: the rest of the line is its message"#;
+    drawn(&mut client, &format!("\x1b7\x1b[2;1H\x1b[K{killing}\x1b8")).await;
+    tasks.remove(0).check().expect_err("it was killed");
+    let killed = drawn(&mut client, "\x1b8").await;
+    let outcome = r#"killed t0 after 0.0s in "init""#;
+    assert_eq!(killed, format!("\x1b7\x1b[2;1H\x1b[K{killing}\x1b[3;1H\x1b[K{outcome}\x1b8"));
+    // The table has moved down, and the next one is as much shorter.
+    drawn(&mut client, "\x1b[4;1H\x1b[Kid  status").await;
+    drawn(&mut client, "\x1b[4;1H\x1b[Kid  status").await;
+    let rows = drawn(&mut client, "\x1b8").await;
+    assert!(
+        rows.contains("\x1b[7;1H\x1b[Kt3 ") && rows.ends_with("\x1b[8;1H\x1b[K... 26 more (limit 3)\x1b8"),
+        "{rows:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_top_a_where_that_leaves_tasks_out_is_to_be_seen() {
+    let (list, _tasks) = requests(30);
+    let mut client = connect(&list);
+    client.first_frame(30).await;
+    client.types("top 4 80\nwhere id~t2\n").await;
+    drawn(&mut client, "\x1b[K... 7 more (limit 4), 19 that where leaves out\x1b8").await;
+    client.types("where id=t2\n").await;
+    drawn(&mut client, "\x1b[K... 29 more that where leaves out\x1b[").await;
+    client.types("where id~t\n").await;
+    drawn(&mut client, "\x1b[K... 26 more (limit 4)\x1b8").await;
+    // Not where a script may read it.
+    client.types("plain\nwhere id=t2\nquit\n").await;
+    drawn(&mut client, "\n\nid  status    time  method  uri\nt2  init    ").await;
+    assert!(!drawn(&mut client, "\n").await.contains("..."));
+    client.reads_the_end().await;
 }
 
 #[tokio::test(start_paused = true)]

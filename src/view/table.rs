@@ -46,7 +46,19 @@ pub(crate) async fn render(list: &ProcList, view: &View, pace: &mut Pace) -> Str
     let Selection { tasks, total } = view.select(list, now);
     pace.breathe().await;
     let mut table = rows(list, &fields(list, view), &tasks, now, view, pace).await;
-    push_rest(&mut table, tasks.len(), total);
+    // Whoever looks at a screen did not read a moment ago what was typed.
+    let left_out = match view.filter.is_some() && view.width.is_some() {
+        true => list.len().saturating_sub(total),
+        false => 0,
+    };
+    if left_out == 0 {
+        push_rest(&mut table, tasks.len(), total);
+    } else if tasks.len() < total {
+        let (more, limit) = (total - tasks.len(), tasks.len());
+        push(&mut table, format_args!("... {more} more (limit {limit}), {left_out} that where leaves out\n"));
+    } else {
+        push(&mut table, format_args!("... {left_out} more that where leaves out\n"));
+    }
     table
 }
 
