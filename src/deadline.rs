@@ -7,6 +7,8 @@ use crate::entry::{Entry, KillReply};
 use crate::task::Handle;
 use crate::timer::{self, Timed};
 
+const NOT_TO_BE_KILLED: &str = "it may not be killed";
+
 impl Handle {
     /// Kills the task when so much time has passed from now, with the message `deadline of 2s`.
     ///
@@ -37,7 +39,7 @@ impl Handle {
         match key.transpose() {
             Ok(key) => {
                 if !self.entry.set_deadline(key) {
-                    self.entry.refuse_deadline(after, "it may not be killed");
+                    self.entry.refuse_deadline(after, NOT_TO_BE_KILLED);
                 }
                 // It may have been over before the task knew of it.
                 if let Some(key) = key.filter(|(at, _)| *at <= Instant::now()) {
@@ -55,12 +57,19 @@ impl Timed for Entry {
         let Some(list) = self.list() else { return };
         let message = format!("deadline of {}", humantime::format_duration(after));
         if let KillReply::Forbidden = list.kill_at_deadline(self, message, key) {
-            self.refuse_deadline(after, "it may not be killed");
+            self.refuse_deadline(after, NOT_TO_BE_KILLED);
         }
     }
 }
 
 impl Entry {
+    /// Refuses kills, and the deadline with them.
+    pub(crate) fn refuse_kills(&self) {
+        if let Some(after) = self.forbid_kill().and_then(timer::forget) {
+            self.refuse_deadline(after, NOT_TO_BE_KILLED);
+        }
+    }
+
     fn refuse_deadline(&self, after: Duration, why: &str) {
         self.set_note(format!("deadline of {} refused: {why}", humantime::format_duration(after)));
     }
@@ -107,5 +116,25 @@ mod tests {
         assert!(task.check().is_ok());
         task.deadline(Duration::ZERO);
         assert_eq!(task.check().expect_err("it is over").message(), "deadline of 0s");
+    }
+
+    #[test]
+    fn a_task_that_refuses_kills_has_no_deadline_any_more() {
+        let list = ProcList::new();
+        let task = list.start("a");
+        let deadline = || task.entry.snapshot(Clearance::Public, Depth::Row, Moment::now()).deadline;
+        task.deadline(Duration::from_secs(3600));
+        let key = deadline().expect("it has one");
+        assert!(task.entry.forbid_kill().is_some_and(|(at, _)| at == key));
+        // The timer has taken it before, and comes to it now.
+        task.entry.time_is_over((key, 0), Duration::from_secs(3600));
+        assert_eq!(
+            (deadline(), task.entry.proc().note.as_deref()),
+            (None, Some("deadline of 1h refused: it may not be killed"))
+        );
+        let task = list.start("b");
+        task.deadline(Duration::from_secs(60));
+        let task = task.forbid_kill();
+        assert_eq!(task.entry.proc().note.as_deref(), Some("deadline of 1m refused: it may not be killed"));
     }
 }

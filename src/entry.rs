@@ -504,10 +504,16 @@ impl Entry {
         }
     }
 
-    pub(crate) fn forbid_kill(&self) {
-        self.lock().forbidden = true;
+    /// Refuses kills from now on. Returns the deadline that it had.
+    pub(crate) fn forbid_kill(&self) -> Option<timer::Key> {
+        let mut state = self.lock();
+        state.forbidden = true;
+        let is_running = matches!(state.life, Life::Running);
+        let deadline = state.rare.as_mut().filter(|_| is_running).and_then(|rare| rare.deadline.take());
+        drop(state);
         // One that it was born under is refused as well.
         drop(self.disinherit(None));
+        deadline
     }
 
     /// Requests that the task stop. Who is to be woken, and called, comes into `alarm`. Only
@@ -524,7 +530,9 @@ impl Entry {
             Life::Nobody | Life::Ended { .. } => return KillReply::Ended,
             Life::Killing { kill, .. } => return KillReply::Already(Arc::clone(kill)),
             Life::Running if request.deadline.is_some() && state.deadline() != request.deadline => {
-                return KillReply::Ended;
+                // It may have been over when the task began to refuse.
+                let is_refused = state.forbidden && state.deadline().is_none();
+                return if is_refused { KillReply::Forbidden } else { KillReply::Ended };
             }
             Life::Running if request.above.is_some() && state.is_independent() => return KillReply::Independent,
             Life::Running if state.forbidden => return KillReply::Forbidden,

@@ -15,7 +15,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::clock::Moment;
 use crate::columns::Clearance;
@@ -31,7 +31,7 @@ use pm_probe_waker::Use;
 /// How long the runtime may take to poll the task.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long other parts of the task may take after the first one.
+/// How long other parts of the task take after the first one, or a bit longer: up to [`PATIENCE`] in all.
 const OTHERS: Duration = Duration::from_millis(50);
 
 /// A look is shared by all who ask within so long.
@@ -220,7 +220,7 @@ pub(crate) async fn of_task(entry: Arc<Entry>) -> Option<String> {
     // The one who has begun it is told what is; the others, what was.
     let ago = look.at.elapsed();
     let ago = if ago > AT_ONCE { format!(", {:.1}s ago", ago.as_secs_f64()) } else { String::new() };
-    wait(&look).await;
+    wait(&look, &entry).await;
     if look.told.get().is_none() {
         let look = Arc::clone(&look);
         alone(move || _ = look.told.get_or_init(|| tell(&entry, &look))).await;
@@ -315,7 +315,7 @@ async fn alone<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> 
     .await
 }
 
-async fn wait(look: &Look) {
+async fn wait(look: &Look, entry: &Entry) {
     let until = look.at + PATIENCE;
     loop {
         let polled = look.polled.notified();
@@ -326,7 +326,11 @@ async fn wait(look: &Look) {
             return;
         }
     }
-    tokio::time::sleep(OTHERS).await;
+    // One that was being polled when somebody asked is not absent, and is polled once more.
+    sleep(OTHERS).await;
+    while entry.absent() > 0 && Instant::now() < until {
+        sleep(OTHERS).await;
+    }
 }
 
 fn tell(entry: &Entry, look: &Look) -> Told {
@@ -348,8 +352,14 @@ fn tell(entry: &Entry, look: &Look) -> Told {
             ),
         });
     }
+    let absent = match entry.absent() {
+        0 => None,
+        1 => Some("  and 1 run of it was not polled within 1 s: where that is parked is not known".to_string()),
+        n => Some(format!("  and {n} runs of it were not polled within 1 s: where those are parked is not known")),
+    };
     if parked == 0 {
-        return told(format!("{begin}: it was ready when it was polled: it was not parked"));
+        let head = format!("{begin}: it was ready when it was polled: it was not parked");
+        return Told { lines: Vec::from_iter(absent), ..told(head) };
     }
     let places = Places::of(seen.stacks);
     let count = places.all.len() + places.unnamed;
@@ -374,6 +384,7 @@ fn tell(entry: &Entry, look: &Look) -> Told {
     if count > 0 && seen.has_woken_itself {
         lines.push("  and it has asked to be polled again: it is runnable, not parked".to_string());
     }
+    lines.extend(absent);
     lines.extend(places.remark().map(str::to_string));
     Told { head, lines, leaves: places.all.iter().map(Place::top).collect() }
 }

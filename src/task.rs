@@ -266,7 +266,7 @@ impl Task {
     /// Makes this task refuse to be killed: `forbidden: req1 may not be killed`.
     /// A kill that was accepted before stands.
     pub fn forbid_kill(self) -> Self {
-        self.entry.forbid_kill();
+        self.entry.refuse_kills();
         self
     }
 

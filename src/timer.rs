@@ -61,10 +61,10 @@ pub(crate) fn set(at: Instant, whom: Weak<dyn Timed>, after: Duration) -> Option
     Some(key)
 }
 
-/// Does not tell it any more.
-pub(crate) fn forget(key: Key) {
+/// Does not tell it any more. Returns after which time it would have been over, if it was not.
+pub(crate) fn forget(key: Key) -> Option<Duration> {
     let due = TIMER.lock().due.remove(&key);
-    drop(due);
+    due.map(|due| due.after)
 }
 
 impl Timer {

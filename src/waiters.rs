@@ -13,41 +13,55 @@ use crate::unwinding::contain;
 /// What a future is known by once it waits.
 pub(crate) type Key = u32;
 
+/// None is left of one that was [called in](Waiters::call_in).
+type Wakers = SmallVec<[(Key, Option<Waker>); 1]>;
+
 /// Usually one: the `run` of a request. Each future takes its own out when it is dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
-    wakers: SmallVec<[(Key, Waker); 1]>,
+    wakers: Wakers,
     last_key: Key,
 }
 
 impl Waiters {
     /// Whether `waker` would wake the future known by `key` as it is.
     pub(crate) fn has(&self, key: Option<Key>, waker: &Waker) -> bool {
-        key.and_then(|key| self.position(key)).is_some_and(|at| self.wakers[at].1.will_wake(waker))
+        let known = key.and_then(|key| self.position(key)).and_then(|at| self.wakers[at].1.as_ref());
+        known.is_some_and(|known| known.will_wake(waker))
     }
 
     /// Keeps `waker` for the future known by `key`, or for a new one. Returns
     /// the waker that it replaces: to be dropped when no lock is held.
     pub(crate) fn set(&mut self, key: &mut Option<Key>, waker: Waker) -> Option<Waker> {
         if let Some(at) = key.and_then(|key| self.position(key)) {
-            return Some(std::mem::replace(&mut self.wakers[at].1, waker));
+            return self.wakers[at].1.replace(waker);
         }
         let key = *key.get_or_insert_with(|| {
             self.last_key = self.last_key.wrapping_add(1);
             self.last_key
         });
-        self.wakers.push((key, waker));
+        self.wakers.push((key, Some(waker)));
         None
     }
 
     /// Forgets the future known by `key`. Returns its waker: to be dropped when no lock is held.
     pub(crate) fn remove(&mut self, key: Key) -> Option<Waker> {
-        self.position(key).map(|at| self.wakers.swap_remove(at).1)
+        self.position(key).and_then(|at| self.wakers.swap_remove(at).1)
     }
 
     /// Takes all of them out: to be [woken](Woken) when no lock is held.
     pub(crate) fn take(&mut self) -> Woken {
         Woken(std::mem::take(&mut self.wakers))
+    }
+
+    /// Takes their wakers. Each of them keeps its place, and is [absent](Self::absent) until it waits again.
+    pub(crate) fn call_in(&mut self) -> Woken {
+        Woken(self.wakers.iter_mut().map(|(key, waker)| (*key, waker.take())).collect())
+    }
+
+    /// How many have not been polled since.
+    pub(crate) fn absent(&self) -> usize {
+        self.wakers.iter().filter(|(_, waker)| waker.is_none()).count()
     }
 
     /// As new.
@@ -101,14 +115,14 @@ impl Waiters {
 
     /// The bytes that they take outside of the entry.
     pub(crate) fn spilled(&self) -> usize {
-        if self.wakers.spilled() { self.wakers.capacity() * size_of::<(Key, Waker)>() } else { 0 }
+        if self.wakers.spilled() { self.wakers.capacity() * size_of::<(Key, Option<Waker>)>() } else { 0 }
     }
 }
 
 /// Futures that are about to be woken.
 #[derive(Default)]
 #[must_use = "the futures that wait go on waiting"]
-pub(crate) struct Woken(SmallVec<[(Key, Waker); 1]>);
+pub(crate) struct Woken(Wakers);
 
 impl Woken {
     pub(crate) fn len(&self) -> usize {
@@ -117,7 +131,7 @@ impl Woken {
 
     pub(crate) fn wake(self) {
         // One that panics is not to keep the others waiting.
-        self.0.into_iter().for_each(|(_, waker)| contain(|| waker.wake()));
+        self.0.into_iter().filter_map(|(_, waker)| waker).for_each(|waker| contain(|| waker.wake()));
     }
 }
 

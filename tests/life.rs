@@ -645,6 +645,8 @@ fn the_children_of_a_task_that_has_ended_go_on_below_its_parent() {
     let handle = top.handle();
     drop(top);
     let late = handle.child("late");
+    // So does one below that, whoever of them looks first.
+    assert!(late.child("later").check().is_err());
     assert!(late.check().is_err() && late.keep().is_some() && list.is_empty());
     drop(late);
     let gone = list.start("gone");

@@ -218,6 +218,31 @@ fn a_runtime_that_does_not_poll_is_said_to_be_busy() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_is_not_polled_beside_another_one_is_not_left_out_in_silence() {
+    let list = ProcList::new();
+    let task = list.start("req1");
+    let (_sender, orders) = oneshot::channel();
+    let handle = task.handle();
+    let other = tokio::spawn(async move { handle.run(report(orders)).await.is_err() });
+    let mut run = Box::pin(task.run(query()));
+    // Whoever holds it does something else.
+    assert!(futures_util::poll!(&mut run).is_pending());
+    let lines = stack(&list, "req1").await;
+    assert!(lines.iter().any(|line| line.contains("oneshot::Receiver")), "{lines:#?}");
+    let absent = "  and 1 run of it was not polled within 1 s: where that is parked is not known";
+    assert_eq!(lines.last().map(String::as_str), Some(absent), "{lines:#?}");
+    // It is seen as soon as it is polled.
+    let asks = async {
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        stack(&list, "req1").await
+    };
+    let lines = tokio::select! { lines = asks => lines, _ = &mut run => unreachable!("it waits") };
+    assert!(lines[0].ends_with("parked at 3 places:") && !lines.contains(&absent.to_string()), "{lines:#?}");
+    list.kill("req1", "too slow").unwrap();
+    assert!(run.await.is_err() && other.await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_is_told_over_http_as_well() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let list = ProcList::new();

@@ -14,6 +14,9 @@ const ROUNDS: u64 = 300;
 const THREADS: u64 = 3;
 const CHANGES: usize = 1000;
 
+/// How often two threads meet at the same moment.
+const RACES: usize = 50_000;
+
 /// A task of the tree.
 struct Member {
     task: Task,
@@ -123,4 +126,32 @@ fn nobody_below_escapes_and_nobody_else_is_reached() {
         drop(root);
         assert!(list.is_empty());
     }
+}
+
+#[test]
+fn a_child_that_becomes_independent_when_its_parent_ends_stays_so() {
+    let list = ProcList::new();
+    list.keep_done(0);
+    let (start, slot) = (Arc::new(Barrier::new(2)), Arc::new(Mutex::new(None)));
+    let (starts, theirs) = (Arc::clone(&start), Arc::clone(&slot));
+    let ends = std::thread::spawn(move || {
+        for _ in 0..RACES {
+            starts.wait();
+            drop::<Option<Task>>(theirs.lock().unwrap().take());
+            starts.wait();
+        }
+    });
+    for round in 0..RACES {
+        let top = list.start("top");
+        let parent = top.child("parent");
+        let rollback = parent.child("rollback");
+        *slot.lock().unwrap() = Some(parent);
+        start.wait();
+        (0..round % 61).for_each(|_| std::hint::spin_loop());
+        let rollback = rollback.independent();
+        start.wait();
+        list.kill("top", "too slow").unwrap();
+        assert!(rollback.check().is_ok(), "round {round}");
+    }
+    ends.join().unwrap();
 }

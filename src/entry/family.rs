@@ -106,22 +106,24 @@ impl Entry {
     /// Puts a child below this task, if it has not left; `was_independent`, what it was below before. Returns whether it is
     /// under a kill by that. The lock of the family is held.
     fn take_in(self: &Arc<Self>, child: &Arc<Entry>, was_independent: bool) -> bool {
-        let is_independent = was_independent || child.is_independent();
         if child.has_left() {
             return false;
         }
         let mut state = self.lock();
-        let inherited = || state.rare.as_ref().and_then(|rare| rare.inherited.as_ref());
-        let kill = state.life.kill().or_else(inherited).cloned();
+        let kill = state.kill_or_inherited().cloned();
         let rare = state.rare();
         if rare.has_left {
             return false;
         }
         rare.births += 1;
-        let parent = Parent { number: rare.births, is_independent, ..Parent::of(self) };
+        let parent = Parent { number: rare.births, ..Parent::of(self) };
         rare.children.insert(parent.number, Arc::downgrade(child));
         drop(state);
-        let before = child.lock().rare().parent.replace(parent);
+        let mut state = child.lock();
+        // It may become independent at this moment.
+        let is_independent = was_independent || state.is_independent();
+        let before = state.rare().parent.replace(Parent { is_independent, ..parent });
+        drop(state);
         drop(before);
         kill.is_some_and(|kill| child.be_born_under(&kill))
     }
@@ -140,7 +142,7 @@ impl Entry {
 
     /// A child of a task that has ended, in no tree.
     pub(super) fn be_orphan_of(&self, parent: &Arc<Entry>) {
-        let kill = parent.lock().life.kill().cloned();
+        let kill = parent.lock().kill_or_inherited().cloned();
         self.lock().rare().parent = Some(Parent::of(parent));
         if let Some(kill) = kill {
             self.be_born_under(&kill);
@@ -188,8 +190,7 @@ impl Entry {
         while let Some(parent) = above.filter(|parent| !parent.is_independent) {
             let parent = parent.entry.upgrade()?;
             let state = parent.lock();
-            let inherited = || state.rare.as_ref().and_then(|rare| rare.inherited.as_ref());
-            if let Some(kill) = state.life.kill().or_else(inherited) {
+            if let Some(kill) = state.kill_or_inherited() {
                 return Some(Arc::clone(kill));
             }
             above = state.rare.as_ref().and_then(|rare| rare.parent.clone());
@@ -282,6 +283,11 @@ impl State {
     /// The kill that it was born under.
     pub(super) fn inherited(&self) -> Option<&Arc<Kill>> {
         self.rare.as_ref()?.inherited.as_ref()
+    }
+
+    /// The kill that reaches it, now or when it looks.
+    fn kill_or_inherited(&self) -> Option<&Arc<Kill>> {
+        self.life.kill().or_else(|| self.inherited())
     }
 }
 

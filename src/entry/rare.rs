@@ -125,13 +125,19 @@ impl Entry {
         let mut state = self.live()?;
         // Under the lock: whoever sees that somebody has asked finds the probe.
         let before = state.rare().probe.replace((probe, probe::ask()));
-        let woken = state.waiters.take();
+        let woken = state.waiters.call_in();
         drop(state);
         drop(before);
         let waiting = woken.len();
         // They wait again when they are polled.
         woken.wake();
         Some(waiting)
+    }
+
+    /// How many futures that wait for something of it have not been polled since.
+    #[cfg_attr(not(feature = "stack"), allow(dead_code))]
+    pub(crate) fn absent(&self) -> usize {
+        self.lock().waiters.absent()
     }
 
     /// Who has asked since a time, and when.
@@ -144,7 +150,7 @@ impl Entry {
     /// Replaces the deadline. Returns whether the task may be killed; if not, it has none.
     pub(crate) fn set_deadline(&self, key: Option<timer::Key>) -> bool {
         let Some(mut state) = self.live() else {
-            key.into_iter().for_each(timer::forget);
+            key.and_then(timer::forget);
             return true;
         };
         let is_forbidden = state.forbidden && key.is_some();
@@ -154,7 +160,7 @@ impl Entry {
             (_, kept) => std::mem::replace(&mut state.rare().deadline, kept),
         };
         drop(state);
-        before.into_iter().chain(over).for_each(timer::forget);
+        before.into_iter().chain(over).for_each(|key| _ = timer::forget(key));
         !is_forbidden
     }
 }

@@ -364,8 +364,8 @@ impl Victim {
                  have none"
             ),
             Reach::UnseenAtAwait if cfg!(panic = "unwind") => format!(
-                "{id} is still running {seconds}s after the kill, in {status}: it stops at its next kill point, an await: it \
-                 computes or blocks until then"
+                "{id} is still running {seconds}s after the kill, in {status}: it stops at its next kill point, an await: until \
+                 then it computes, blocks, or awaits outside of run"
             ),
             Reach::NoKillPoint | Reach::Unseen | Reach::UnseenAtAwait => {
                 format!("{id} is still running {seconds}s after the kill, in {status}: {stops}")

@@ -254,7 +254,9 @@ async fn a_victim_that_has_passed_a_kill_point_before_is_said_to_stop_at_the_nex
     let at_its_next =
         |id: &str| format!(r#"{id} is still running 5s after the kill, in "init": it stops at its next kill point"#);
     client.reads_up_to(&at_its_next("loops")).await;
-    client.reads(&(at_its_next("awaits") + ", an await: it computes or blocks until then")).await;
+    client
+        .reads(&(at_its_next("awaits") + ", an await: until then it computes, blocks, or awaits outside of run"))
+        .await;
 }
 
 #[tokio::test(start_paused = true)]

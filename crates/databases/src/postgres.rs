@@ -1,11 +1,16 @@
 //! PostgreSQL, through tokio-postgres.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
 use tokio::runtime;
 use tokio_postgres::{Client, Error, NoTls, Row};
 
-/// The rows of `sql`. A kill of the current task cancels it in the server.
+/// The rows of `sql`. A kill of the current task cancels it in the server, whose socket is `server`.
+///
+/// One query at a time: the server cancels whatever the connection does.
 ///
 /// # Errors
 ///
@@ -14,15 +19,19 @@ use tokio_postgres::{Client, Error, NoTls, Row};
 /// # Panics
 ///
 /// If the runtime is shutting down.
-pub async fn query(client: Arc<Client>, sql: &'static str) -> Result<Vec<Row>, Error> {
+pub async fn query(client: Arc<Client>, server: PathBuf, sql: &'static str) -> Result<Vec<Row>, Error> {
     // excerpt
     let (task, token) = (pm::current(), client.cancel_token());
     let query = tokio::spawn(async move {
         let _row = task.keep();
         let on_kill = task.on_kill(move |_| {
-            // A connection of its own, in a runtime of its own: this thread may wait for it.
+            // A runtime of its own: this thread may wait for it.
             if let Ok(runtime) = runtime::Builder::new_current_thread().enable_all().build() {
-                _ = runtime.block_on(token.cancel_query(NoTls));
+                _ = runtime.block_on(async {
+                    let mut stream = UnixStream::connect(server).await?; // or a TcpStream
+                    _ = token.cancel_query_raw(&mut stream, NoTls).await;
+                    stream.read_to_end(&mut Vec::new()).await // it ends when the server has cancelled the query
+                });
             }
         });
         let rows = client.query(sql, &[]).await;

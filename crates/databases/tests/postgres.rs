@@ -21,8 +21,8 @@ struct Server {
 }
 
 impl Server {
-    fn start() -> Server {
-        let folder = std::env::temp_dir().join(format!("pm-postgres-{}", std::process::id()));
+    fn start(name: &str) -> Server {
+        let folder = std::env::temp_dir().join(format!("pm-{name}-{}", std::process::id()));
         _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir(&folder).unwrap();
         let data = folder.join("data");
@@ -35,6 +35,10 @@ impl Server {
         postgres.arg("-D").arg(&data).arg("-k").arg(&folder).args(["-c", "listen_addresses="]);
         let process = postgres.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         Server { folder, process }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.join(".s.PGSQL.5432")
     }
 
     async fn connect(&self) -> Client {
@@ -83,11 +87,12 @@ fn command(name: &str) -> Command {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs initdb and postgres (postgresql), and setpriv as root"]
 async fn a_kill_cancels_the_query_and_the_next_one_is_answered() {
-    let server = Server::start();
+    let server = Server::start("query");
     let (client, watcher) = (Arc::new(server.connect().await), server.connect().await);
     let list = pm::ProcList::new();
-    let (task, theirs) = (list.start("report1"), Arc::clone(&client));
-    let report = tokio::spawn(async move { task.run(query(theirs, "SELECT pg_sleep(3600)")).await.map(drop) });
+    let (task, query_on) =
+        (list.start("report1"), query(Arc::clone(&client), server.socket(), "SELECT pg_sleep(3600)"));
+    let report = tokio::spawn(async move { task.run(query_on).await.map(drop) });
     let running = "SELECT FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(3600)' AND state = 'active'";
     let until = Instant::now() + SOON;
     while watcher.query(running, &[]).await.unwrap().is_empty() {
@@ -98,6 +103,30 @@ async fn a_kill_cancels_the_query_and_the_next_one_is_answered() {
     // The row leaves when the server has stopped.
     assert_eq!(timeout(SOON, pending.outcome()).await.unwrap().outcome, pm::Outcome::Killed);
     assert!(watcher.query(running, &[]).await.unwrap().is_empty());
-    let rows = timeout(SOON, query(client, "SELECT 6 * 7")).await.expect("the connection is free").unwrap();
+    let rows =
+        timeout(SOON, query(client, server.socket(), "SELECT 6 * 7")).await.expect("the connection is free").unwrap();
     assert_eq!(rows[0].get::<_, i32>(0), 42);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs initdb and postgres (postgresql), and setpriv as root"]
+async fn a_kill_at_the_end_of_a_query_does_not_cancel_the_next_one() {
+    let server = Server::start("next");
+    let client = Arc::new(server.connect().await);
+    let list = pm::ProcList::new();
+    let mut killed = 0;
+    for round in 0..300 {
+        let task = list.start("report1");
+        let query_on = query(Arc::clone(&client), server.socket(), "SELECT pg_sleep(0.003)");
+        let report = tokio::spawn(async move { task.run(query_on).await.map(drop) });
+        // Somewhere near its end, before or after it.
+        tokio::time::sleep(Duration::from_micros(2500 + round * 5)).await;
+        if let Ok(pending) = list.request_kill("report1", "too slow") {
+            timeout(SOON, pending.outcome()).await.unwrap();
+        }
+        killed += u32::from(timeout(SOON, report).await.unwrap().unwrap().is_err());
+        let next = client.query("SELECT pg_sleep(0.005)", &[]).await;
+        assert!(next.is_ok(), "round {round}: {next:?}");
+    }
+    assert!(killed > 0, "no kill met a query");
 }
