@@ -13,12 +13,12 @@ impl Handle {
     ///
     /// A kill of a task reaches everything below it, with the same message: each of them is killed as if the operator
     /// had named it, and the reply counts them. One that is [`independent`](Task::independent) is left alone, which the
-    /// reply says, and one that [refuses](Task::forbid_kill) is named in the reply. A child of a task that is being
+    /// reply says, and one that [refuses](Task::forbid_kill) is named in the reply, while those below it are killed. A child of a task that is being
     /// killed, or was, is born killed: it is killed as soon as it looks.
     ///
     /// The end of a parent does not end its children: they go on below its own parent, if it has one. After the end of
-    /// this task the child is not listed, as there is nothing to list it below; it reports the kill of its parent, if
-    /// there was one.
+    /// this task the child is in no list, as there is nothing to list it below. It is a task all the same: it reports the
+    /// kill of its parent, if there was one, and its handle, its deadline and the kill of a task above it can kill it.
     ///
     /// A task counts as killed when a kill point of its own has reported that, or when the kill of a task above it has
     /// dropped it, or its [`run`](Self::run). So one that waits for its children
@@ -46,11 +46,12 @@ impl Handle {
             "" => "task",
             name => name,
         };
-        let listed = parent.list().and_then(|list| {
-            let id = format!("{}/{name}", parent.id());
-            parent.bear(|birth| list.start(&id, &|mut fresh| fresh.set_parent(birth.clone())))
+        let (id, list) = (format!("{}/{name}", parent.id()), parent.list());
+        let child = parent.bear(|birth| match list {
+            Some(list) => list.start(&id, &|mut fresh| fresh.set_parent(birth.clone())),
+            None => Arc::new(Entry::unlisted(&id, birth)),
         });
-        Task::new(listed.unwrap_or_else(|| Arc::new(Entry::unlisted(parent))))
+        Task::new(child.unwrap_or_else(|| Arc::new(Entry::orphan(&id, parent))))
     }
 }
 

@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use smallvec::SmallVec;
 
 use crate::buffer::Buffer;
+use crate::escape;
 use crate::limits;
 use crate::value::Text;
 
@@ -22,16 +23,28 @@ pub(crate) enum Clearance {
     Secret,
 }
 
-/// The columns of a task that the table prints, escaped. Its `Display` stands behind what is said of the task:
+/// The columns of a task that the table prints, escaped; between quotes where a value could be taken for several. Its `Display` stands behind what is said of the task:
 /// ` (method=GET, uri=/export/1)`.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Printed(pub(crate) Vec<(String, String)>);
+pub(crate) struct Printed(Vec<(String, String)>);
+
+impl Printed {
+    pub(crate) fn of(columns: impl IntoIterator<Item = (String, String)>) -> Self {
+        let escaped = |(name, value): (String, String)| {
+            let value = match value.contains([' ', ',', ')', '"']) {
+                true => escape::quoted_cell(&value).to_string(),
+                false => escape::echo(&value).to_string(),
+            };
+            (escape::echo(&name).to_string(), value)
+        };
+        Printed(columns.into_iter().map(escaped).collect())
+    }
+}
 
 impl fmt::Display for Printed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (n, (name, value)) in self.0.iter().enumerate() {
-            let quote = if value.contains([' ', ',', ')']) { "\"" } else { "" };
-            write!(f, "{}{name}={quote}{value}{quote}", if n == 0 { " (" } else { ", " })?;
+            write!(f, "{}{name}={value}", if n == 0 { " (" } else { ", " })?;
         }
         if self.0.is_empty() { Ok(()) } else { f.write_str(")") }
     }
@@ -292,6 +305,15 @@ mod tests {
     fn holds(columns: &Columns, expected: &[(&str, &str)]) {
         let held: Vec<_> = columns.iter().map(|(name, value)| (name, value.text())).collect();
         assert_eq!(held, expected);
+    }
+
+    #[test]
+    fn no_value_looks_like_several_columns() {
+        let printed = |value: &str| Printed::of([("uri".to_string(), value.to_string())]).to_string();
+        assert_eq!(printed("/export/1"), " (uri=/export/1)");
+        assert_eq!(printed("/x y"), r#" (uri="/x y")"#);
+        assert_eq!(printed(r#"/1", user="root"#), r#" (uri="/1\", user=\"root")"#);
+        assert_eq!(printed("a\nb"), r" (uri=a\nb)");
     }
 
     #[test]

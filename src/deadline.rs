@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::entry::{Entry, KillReply};
+use crate::kill::Request;
 use crate::task::Handle;
 use crate::timer::{self, Timed};
 
@@ -54,9 +55,12 @@ impl Handle {
 impl Timed for Entry {
     /// A deadline that has been replaced since is none.
     fn time_is_over(&self, key: timer::Key, after: Duration) {
-        let Some(list) = self.list() else { return };
         let message = format!("deadline of {}", humantime::format_duration(after));
-        if let KillReply::Forbidden = list.kill_at_deadline(self, message, key) {
+        let reply = match self.list() {
+            Some(list) => list.kill_at_deadline(self, message, key),
+            None => self.kill_unlisted(Request { message, deadline: Some(key), ..Request::default() }),
+        };
+        if let KillReply::Forbidden = reply {
             self.refuse_deadline(after, NOT_TO_BE_KILLED);
         }
     }

@@ -86,7 +86,11 @@ impl ProcList {
         self.drain(within).blocking()
     }
 
-    /// Resolves when the list is empty. It looks every 50 ms, while somebody awaits it.
+    /// Resolves when the list is empty. It looks every 50 ms, while somebody awaits it. It needs tokio's timers.
+    ///
+    /// # Panics
+    ///
+    /// When it is polled outside of a tokio runtime that has timers, and tasks are running.
     ///
     /// # Cancel safety
     ///

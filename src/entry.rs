@@ -49,8 +49,9 @@ use crate::timer;
 use crate::unwinding;
 use crate::value::Text;
 use crate::waiters::{Key, Waiters};
-pub(crate) use alarm::Alarm;
+use alarm::Alarm;
 pub(crate) use end::{Cause, End, Extra, Guards, Note};
+pub(crate) use family::FamilyReply;
 use home::Home;
 pub(crate) use home::List;
 pub(crate) use rare::Parent;
@@ -223,6 +224,8 @@ enum Life {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Awaited {
     Kill,
+    /// The same, by a `run`.
+    KillOfRun,
     End,
 }
 
@@ -255,12 +258,24 @@ impl Entry {
         Entry::with_life(name, started, forbidden, Life::Running, Home::Kept(list))
     }
 
-    /// A child of a task that has left its list, or never was in one. It is in none either.
-    pub(crate) fn unlisted(parent: &Arc<Entry>) -> Self {
-        let name = Name::Id(Id { hash: 0, id: "" });
-        let child = Entry::with_life(name, Instant::now(), false, Life::Running, Home::Gone);
+    /// A child of a task that is in no list. It is in none either.
+    pub(crate) fn unlisted(id: &str, birth: Parent) -> Self {
+        let mut child = Entry::in_no_list(id);
+        Fresh(child.state.get_mut().unwrap_or_else(PoisonError::into_inner)).set_parent(birth);
+        child
+    }
+
+    /// A child of a task that has ended. It is in no list.
+    pub(crate) fn orphan(id: &str, parent: &Arc<Entry>) -> Self {
+        let child = Entry::in_no_list(id);
         child.be_orphan_of(parent);
         child
+    }
+
+    fn in_no_list(id: &str) -> Self {
+        let id = &limits::cut(id.to_string().into(), limits::ID);
+        let name = Name::Id(Id { hash: 0, id });
+        Entry::with_life(name, Instant::now(), false, Life::Running, Home::Gone)
     }
 
     /// What stands for a task where there is none: it has no id, and its verbs do nothing.
@@ -517,8 +532,8 @@ impl Entry {
     }
 
     /// Requests that the task stop. Who is to be woken, and called, comes into `alarm`. Only
-    /// [`Shared::request`](crate::list::Shared::request) calls it.
-    pub(crate) fn kill(&self, request: Request, alarm: &mut Alarm) -> KillReply {
+    /// [`kill_family`](Self::kill_family) calls it.
+    fn kill(&self, request: Request, alarm: &mut Alarm) -> KillReply {
         let is_over = request.message.len() > limits::MESSAGE;
         let message = limits::cut(request.message.into(), limits::MESSAGE).into_owned();
         let request = Request { message, ..request };
@@ -661,7 +676,7 @@ impl Entry {
     /// well.
     #[cold]
     pub(crate) fn is_cut_off_by(&self, killed: &Killed) {
-        self.look_above();
+        self.let_kill_pass();
         let mut state = self.lock();
         let guards = state.guards;
         if let Life::Killing { kill, seen: seen @ false, unseen, .. } = &mut state.life
@@ -705,11 +720,12 @@ impl Entry {
         if self.is_nobody() {
             return Poll::Pending;
         }
-        if awaited == Awaited::Kill {
+        if awaited != Awaited::End {
             self.look_at_inheritance();
         }
         let has_come = |state: &State| if state.life.has_come(awaited) { Poll::Ready(()) } else { Poll::Pending };
-        Waiters::poll(|| self.lock(), |state| &mut state.waiters, has_come, key, waker)
+        let is_run = awaited == Awaited::KillOfRun;
+        Waiters::poll(|| self.lock(), |state| &mut state.waiters, has_come, key, waker, is_run)
     }
 
     /// The future known by `key` waits no more.
@@ -795,7 +811,7 @@ impl Life {
 
     fn has_come(&self, awaited: Awaited) -> bool {
         match awaited {
-            Awaited::Kill => self.kill().is_some(),
+            Awaited::Kill | Awaited::KillOfRun => self.kill().is_some(),
             Awaited::End => matches!(self, Life::Ended { .. }),
         }
     }

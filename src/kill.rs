@@ -144,7 +144,7 @@ impl Kill {
     /// Whether the task has left the list; else `waker` is woken when it does.
     pub(crate) fn poll_ending(&self, key: &mut Option<Key>, waker: &Waker) -> Poll<()> {
         let has_come = |_: &Waiters| if self.ending.get().is_some() { Poll::Ready(()) } else { Poll::Pending };
-        Waiters::poll(|| self.waiters(), |waiters| waiters, has_come, key, waker)
+        Waiters::poll(|| self.waiters(), |waiters| waiters, has_come, key, waker, false)
     }
 
     pub(crate) fn forget_waiter(&self, key: Key) {

@@ -429,9 +429,7 @@ impl Shared {
             let value = |name: &String| row.columns.get(name).map(|value| value.shown(Clearance::Public).to_string());
             columns.iter().filter_map(|name| Some((name.clone(), value(name)?))).collect::<Vec<_>>()
         };
-        let escaped =
-            |(name, value): (String, String)| (escape::echo(&name).to_string(), escape::echo(&value).to_string());
-        Printed(entry.with(shown).into_iter().map(escaped).collect())
+        Printed::of(entry.with(shown))
     }
 
     #[inline]
@@ -506,10 +504,7 @@ impl Stripe {
 impl Stripe {
     #[cold]
     fn announce(&self, extra: Extra) {
-        extra.woken.wake();
-        drop(extra.left);
-        if let Some((kill, ending)) = extra.kill {
-            kill.announce(ending.clone());
+        if let Some((kill, ending)) = extra.announce() {
             self.shared.audit.kill_ended(&kill, &ending);
         }
     }
@@ -644,6 +639,17 @@ mod tests {
         fn wake(self: Arc<Self>) {
             self.1.store(self.0.len(), Ordering::Relaxed);
         }
+    }
+
+    #[test]
+    fn a_detached_task_does_not_keep_its_list() {
+        let list = ProcList::new();
+        let shared = Arc::downgrade(&list.shared);
+        let task = list.start("a");
+        let handle = task.handle();
+        _ = task.detach();
+        drop(list);
+        assert!(shared.upgrade().is_none() && !handle.is_ended());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::columns::Printed;
-use crate::entry::{Alarm, Entry, KillReply};
+use crate::entry::{Entry, FamilyReply, KillReply};
 use crate::kill::{Ending, Kill, Request};
 use crate::killed::KillError;
 use crate::list::{ProcList, Shared};
@@ -112,18 +112,13 @@ impl Handle {
     /// # Ok::<(), pm::KillError>(())
     /// ```
     pub fn kill(&self, message: impl Into<String>) -> Result<(), KillError> {
-        let reply = self.entry.list().map_or(KillReply::Ended, |list| list.kill(&self.entry, message.into(), None));
+        let (entry, message) = (&self.entry, message.into());
+        let reply = match entry.list() {
+            Some(list) => list.kill(entry, message, None),
+            None => entry.kill_unlisted(Request { message, ..Request::default() }),
+        };
         reply.accepted(self.id()).map(drop)
     }
-}
-
-/// What was answered to the kill of a task that others may be below.
-pub(crate) struct FamilyReply {
-    pub(crate) reply: KillReply,
-    /// For each that it has come to.
-    pub(crate) below: Vec<(Arc<Entry>, KillReply)>,
-    /// The independent ones, which go on with all that is below them.
-    pub(crate) spared: Vec<Arc<Entry>>,
 }
 
 impl Shared {
@@ -154,57 +149,10 @@ impl Shared {
         }
     }
 
-    /// First all are marked, then they are woken: what is woken may end at once, and all below it with it.
     fn request_family(&self, entry: &Entry, request: Request) -> FamilyReply {
-        let _walk = entry.begin_walk();
-        let mut alarm = Alarm::default();
-        let reply = self.request_one(entry, request, &mut alarm);
-        let mut family = FamilyReply { reply, below: Vec::new(), spared: Vec::new() };
-        let KillReply::Accepted(kill) = &family.reply else { return family };
-        let (kill, below) = (Arc::clone(kill), &mut family.below);
-        let mut next = entry.walk();
-        let mut passed: Vec<Arc<Entry>> = Vec::new();
-        let (mut at, mut taken) = (0, 0);
-        loop {
-            // First the kill, then what is below: what is born meanwhile is born killed.
-            family.spared.extend(next.extract_if(.., |entry| entry.is_independent()));
-            for entry in next {
-                let reply = match self.request_one(&entry, Request::below(Arc::clone(&kill)), &mut alarm) {
-                    KillReply::Independent => {
-                        family.spared.push(entry);
-                        continue;
-                    }
-                    // Its parent has handed it on, or it has looked above itself.
-                    KillReply::Already(its) if its.is_of_family(&kill) => KillReply::Accepted(its),
-                    reply => {
-                        taken += usize::from(matches!(reply, KillReply::Accepted(_)));
-                        reply
-                    }
-                };
-                // One that has ended by itself may not have handed its children on yet.
-                if !matches!(reply, KillReply::Ended) {
-                    below.push((Arc::clone(&entry), reply));
-                }
-                passed.push(entry);
-            }
-            let Some(entry) = passed.get(at) else { break };
-            next = entry.walk();
-            at += 1;
-        }
-        kill.reaches(taken);
-        alarm.sound();
-        family
-    }
-
-    /// One task, and maybe with one above it.
-    fn request_one(&self, entry: &Entry, request: Request, alarm: &mut Alarm) -> KillReply {
         // Before the kill: the task may end at once.
         let columns = if request.above.is_some() { Printed::default() } else { self.printed(entry) };
-        let reply = entry.kill(Request { columns, ..request }, alarm);
-        if let KillReply::Accepted(kill) = &reply {
-            self.audit().kill_accepted(kill);
-        }
-        reply
+        entry.kill_family(Request { columns, ..request }, |kill| self.audit().kill_accepted(kill))
     }
 }
 

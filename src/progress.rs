@@ -72,7 +72,7 @@ impl Meter {
     /// Notes a progress. What goes back has begun again.
     #[inline]
     pub(crate) fn set(&mut self, done: u64, total: u64) {
-        if self.total == 0 || done < self.done {
+        if total > 0 && (self.total == 0 || done < self.done) {
             (self.first, self.begun) = (u32::try_from(done).unwrap_or(UNKNOWN), CoarseTick::now());
         }
         (self.done, self.total) = (done, total);

@@ -296,7 +296,7 @@ impl Work {
             entry.goes_on();
             return Ok(Poll::Ready(()));
         }
-        if entry.poll(Awaited::Kill, &mut self.waiter, cx.waker()).is_ready() {
+        if entry.poll(Awaited::KillOfRun, &mut self.waiter, cx.waker()).is_ready() {
             self.look(entry)?;
         }
         Ok(Poll::Pending)

@@ -41,7 +41,6 @@ mod tests {
     use std::time::Instant;
 
     use crate::ProcList;
-    use crate::entry::Alarm;
     use crate::entry::{Cause, Guards, Id, Name};
     use crate::kill::Request;
     use crate::value::Text;
@@ -60,7 +59,7 @@ mod tests {
         for n in 0..40 {
             old.set_status(format!("step {n}").into(), Some(Location::caller()));
         }
-        old.kill(request("too slow"), &mut Alarm::default());
+        old.kill_unlisted(request("too slow"));
         old.kill_point(Location::caller()).expect("was killed");
         old.abandon();
         old.forbid_kill();
@@ -83,10 +82,7 @@ mod tests {
         assert!(proc.elapsed < std::time::Duration::from_secs(60) && new.memory() == size_of::<Entry>());
         new.set_col("token", Text::new().format("public"), false);
         assert_eq!(new.proc().cols[0].1, "public");
-        assert!(
-            matches!(new.kill(request(""), &mut Alarm::default()), crate::entry::KillReply::Accepted(..)),
-            "it may be killed"
-        );
+        assert!(matches!(new.kill_unlisted(request("")), crate::entry::KillReply::Accepted(..)), "it may be killed");
         assert!(new.give_up(Guards::One, Cause::Done, None) && new.proc().outcome == Some(crate::Outcome::Ended));
     }
 

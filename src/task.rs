@@ -479,8 +479,8 @@ impl Handle {
     /// status changes, until it is said again; a `total` of 0 takes it back. `show` at the port adds the pace and the time to
     /// go; `progress` is a column for `where`, `sort` and `cols`, in percent: `where progress<50 and time>1m`.
     ///
-    /// It allocates nothing, and reads a clock only for the first word, so it may be said for each row of an export. No
-    /// kill point.
+    /// It allocates nothing, and reads a clock only when it begins, with the first word or by going back. So it may be said
+    /// for each row of an export. No kill point.
     ///
     /// ```
     /// let list = pm::ProcList::new();

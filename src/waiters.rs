@@ -13,6 +13,9 @@ use crate::unwinding::contain;
 /// What a future is known by once it waits.
 pub(crate) type Key = u32;
 
+/// In the key of a `run`.
+const RUN: Key = 1;
+
 /// None is left of one that was [called in](Waiters::call_in).
 type Wakers = SmallVec<[(Key, Option<Waker>); 1]>;
 
@@ -32,12 +35,12 @@ impl Waiters {
 
     /// Keeps `waker` for the future known by `key`, or for a new one. Returns
     /// the waker that it replaces: to be dropped when no lock is held.
-    pub(crate) fn set(&mut self, key: &mut Option<Key>, waker: Waker) -> Option<Waker> {
+    pub(crate) fn set(&mut self, key: &mut Option<Key>, waker: Waker, is_run: bool) -> Option<Waker> {
         if let Some(at) = key.and_then(|key| self.position(key)) {
             return self.wakers[at].1.replace(waker);
         }
         let key = *key.get_or_insert_with(|| {
-            self.last_key = self.last_key.wrapping_add(1);
+            self.last_key = self.last_key.wrapping_add(2) & !RUN | if is_run { RUN } else { 0 };
             self.last_key
         });
         self.wakers.push((key, Some(waker)));
@@ -59,9 +62,9 @@ impl Waiters {
         Woken(self.wakers.iter_mut().map(|(key, waker)| (*key, waker.take())).collect())
     }
 
-    /// How many have not been polled since.
+    /// How many runs have not been polled since. Another future may be set aside, and nothing waits there.
     pub(crate) fn absent(&self) -> usize {
-        self.wakers.iter().filter(|(_, waker)| waker.is_none()).count()
+        self.wakers.iter().filter(|(key, waker)| key & RUN != 0 && waker.is_none()).count()
     }
 
     /// As new.
@@ -78,7 +81,7 @@ impl Waiters {
     }
 
     /// Whether what a future waits for has come, as `has_come` tells of what `lock` guards; else its
-    /// `waker` is kept among the waiters that `of` finds there. `key` names the future from its first call
+    /// `waker` is kept among the waiters that `of` finds there; `is_run` if it is one. `key` names the future from its first call
     /// on, and must be [removed](Self::remove) in the end.
     pub(crate) fn poll<T, G: DerefMut<Target = T>>(
         lock: impl Fn() -> G,
@@ -86,6 +89,7 @@ impl Waiters {
         has_come: impl Fn(&T) -> Poll<()>,
         key: &mut Option<Key>,
         waker: &Waker,
+        is_run: bool,
     ) -> Poll<()> {
         // Who waits for the first time is not known yet.
         let mut clone = key.is_none().then(|| waker.clone());
@@ -96,7 +100,7 @@ impl Waiters {
             }
             let waiters = of(&mut state);
             if let Some(clone) = clone.take() {
-                let replaced = waiters.set(key, clone);
+                let replaced = waiters.set(key, clone, is_run);
                 drop(state);
                 drop(replaced);
                 return Poll::Pending;
@@ -158,13 +162,13 @@ mod tests {
         let mut waiters = Waiters::default();
         let mut keys = [None; 3];
         for (key, count) in keys.iter_mut().zip(&counts) {
-            assert!(waiters.set(key, Waker::from(Arc::clone(count))).is_none());
+            assert!(waiters.set(key, Waker::from(Arc::clone(count)), false).is_none());
         }
         assert!(waiters.has(keys[1], &Waker::from(Arc::clone(&counts[1]))));
         assert!(!waiters.has(keys[1], &Waker::from(Arc::clone(&counts[2]))));
         assert!(waiters.remove(keys[0].expect("is set")).is_some());
         assert!(
-            waiters.set(&mut keys[1], Waker::from(Arc::clone(&counts[2]))).is_some(),
+            waiters.set(&mut keys[1], Waker::from(Arc::clone(&counts[2])), false).is_some(),
             "a future may change its waker"
         );
         waiters.take().wake();
@@ -185,8 +189,8 @@ mod tests {
     fn one_that_panics_does_not_keep_the_others_waiting() {
         let mut waiters = Waiters::default();
         let count = Arc::new(Count::default());
-        waiters.set(&mut None, Arc::new(Panics).into());
-        waiters.set(&mut None, Arc::clone(&count).into());
+        waiters.set(&mut None, Arc::new(Panics).into(), false);
+        waiters.set(&mut None, Arc::clone(&count).into(), false);
         waiters.take().wake();
         assert_eq!(count.0.load(Ordering::Relaxed), 1);
     }

@@ -11,6 +11,9 @@ use pm::ProcList;
 mod port;
 use port::Client;
 
+/// Long enough for a busy machine.
+const SOON: Duration = Duration::from_secs(60);
+
 fn serve(list: &ProcList) -> SocketAddr {
     list.server().spawn(":0").unwrap()
 }
@@ -659,6 +662,73 @@ fn the_children_of_a_task_that_has_ended_go_on_below_its_parent() {
     assert!(watch.is_ended());
 }
 
+#[tokio::test]
+async fn a_child_that_is_in_no_list_is_a_task_all_the_same() {
+    let list = ProcList::new();
+    let handle = list.start("gone").handle();
+    let child = handle.child("late");
+    let below = child.child("step");
+    assert_eq!((child.id(), below.id(), list.len()), ("gone/late", "gone/late/step", 0));
+    // Whoever waits for its end is told.
+    let ended = child.handle();
+    let mut ended = Box::pin(ended.ended());
+    assert!(futures_util::poll!(&mut ended).is_pending());
+    // Its kill reaches what is below it, and its deadline comes.
+    child.deadline(Duration::from_millis(1));
+    let killed = tokio::time::timeout(SOON, child.run(std::future::pending::<()>()))
+        .await
+        .expect("at its deadline")
+        .unwrap_err();
+    assert_eq!(killed.message(), "deadline of 1ms");
+    assert_eq!(below.check().unwrap_err().message(), "deadline of 1ms");
+    drop(child);
+    tokio::time::timeout(SOON, ended).await.expect("it has ended");
+    let other = handle.child("other");
+    other.kill("enough").unwrap();
+    assert_eq!(other.check().unwrap_err().to_string(), r#"process killed: "enough""#);
+}
+
+#[test]
+fn a_kill_goes_through_a_task_that_refuses_it() {
+    let list = ProcList::new();
+    let top = list.start("p");
+    let refuses = top.child("m").forbid_kill();
+    let before = refuses.child("before");
+    list.kill("p", "too slow").unwrap();
+    let after = refuses.child("after");
+    let spared = refuses.child("spared").independent();
+    assert!(before.check().is_err() && after.check().is_err(), "whenever it was born");
+    drop(refuses);
+    assert!(spared.check().is_ok() && list.get("p/m/spared").is_some());
+}
+
+#[test]
+fn what_the_kill_of_a_large_family_reaches_is_told_while_its_tasks_end() {
+    let list = ProcList::new();
+    let (top, mut middle) = (list.start("p"), Vec::new());
+    for n in 0..500 {
+        middle.push(top.child(n.to_string()));
+    }
+    let below: Vec<_> = middle.iter().map(|task| task.child("x")).collect();
+    let mut client = Client::connect(list.server().limit(1).spawn(":0").unwrap());
+    let handle = top.handle();
+    let ends = std::thread::spawn(move || {
+        while !handle.is_being_killed() {
+            std::hint::spin_loop();
+        }
+        // Not killed, whatever is above them: they have not looked.
+        drop(middle);
+    });
+    client.types("kill p too slow\n");
+    let told = client.up_to("killing p in");
+    ends.join().unwrap();
+    assert!(below.iter().all(|task| task.check().is_err()));
+    drop(below);
+    drop(top);
+    let count: usize = told.split("and ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    assert_eq!(count, 1000, "{told}");
+}
+
 /// Does both at the same time.
 fn at_once(one: impl FnOnce() + Send, other: impl FnOnce()) {
     let start = Barrier::new(2);
@@ -822,7 +892,7 @@ fn a_child_that_is_born_while_its_parent_ends_is_below_the_next_above_it() {
             || drop(middle),
             || {
                 while !handle.is_ended() && born.len() < 100 {
-                    born.push(handle.child("x"));
+                    born.push(handle.child(born.len().to_string()));
                 }
             },
         );

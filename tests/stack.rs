@@ -161,6 +161,24 @@ async fn a_run_inside_a_run_shows_what_both_wait_for_and_never_the_wait_for_a_ki
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_wait_for_another_task_is_a_place() {
+    async fn wait(other: pm::Handle, pending: pm::PendingKill) {
+        tokio::join!(other.ended(), pending.outcome());
+    }
+
+    let list = ProcList::new();
+    let (task, other) = (list.start("req1"), list.start("other"));
+    let pending = list.request_kill("other", "").unwrap();
+    let running = tokio::spawn(task.scope(wait(other.handle(), pending)));
+    let lines = stack(&list, "req1").await;
+    assert!(lines[0].ends_with(", parked:"), "{lines:#?}");
+    assert_eq!(lines[1], "  pm::wait, 2 times (for the kill or the end of a task)", "{lines:#?}");
+    assert!(lines[2].contains("wait::{closure} at tests/stack.rs:"), "{lines:#?}");
+    drop(other);
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_seen_is_said() {
     let list = ProcList::new();
     assert_eq!(stack(&list, "none").await, ["no such process 'none'"]);
@@ -225,8 +243,10 @@ async fn a_run_that_is_not_polled_beside_another_one_is_not_left_out_in_silence(
     let handle = task.handle();
     let other = tokio::spawn(async move { handle.run(report(orders)).await.is_err() });
     let mut run = Box::pin(task.run(query()));
-    // Whoever holds it does something else.
+    // Whoever holds it does something else. What is no run is nothing that waits.
     assert!(futures_util::poll!(&mut run).is_pending());
+    let mut killed = Box::pin(task.killed());
+    assert!(futures_util::poll!(&mut killed).is_pending());
     let lines = stack(&list, "req1").await;
     assert!(lines.iter().any(|line| line.contains("oneshot::Receiver")), "{lines:#?}");
     let absent = "  and 1 run of it was not polled within 1 s: where that is parked is not known";

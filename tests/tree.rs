@@ -39,15 +39,18 @@ impl Random {
 }
 
 #[derive(Default)]
-struct Tree(Mutex<Vec<Member>>);
+struct Tree {
+    members: Mutex<Vec<Member>>,
+    born: AtomicUsize,
+}
 
 impl Tree {
     fn members(&self) -> MutexGuard<'_, Vec<Member>> {
-        self.0.lock().unwrap()
+        self.members.lock().unwrap()
     }
 
     /// A task starts below a random one.
-    fn grow(&self, root: &Handle, random: &mut Random) {
+    fn grow(&self, list: &ProcList, root: &Handle, random: &mut Random) {
         let below = {
             let members = self.members();
             match members.len() {
@@ -56,7 +59,8 @@ impl Tree {
             }
         };
         let (parent, is_spared) = below.unwrap_or((root.clone(), false));
-        let mut task = parent.child("x");
+        let number = self.born.fetch_add(1, Ordering::Relaxed).to_string();
+        let mut task = parent.child("x").col("number", &number);
         let mut is_independent = false;
         if random.below(6) == 0 {
             task = task.independent();
@@ -66,8 +70,8 @@ impl Tree {
         let calls = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&calls);
         let on_kill = (random.below(3) == 0).then(|| task.on_kill(move |_| _ = count.fetch_add(1, Ordering::SeqCst)));
-        // One whose parent has ended is in no list.
-        if !task.id().is_empty() {
+        // One whose parent has ended is in no list, and another one may have its id there.
+        if list.get(task.id()).is_some_and(|proc| proc.cols.iter().any(|(_, value)| *value == number)) {
             self.members().push(Member { task, is_spared: is_spared || is_independent, on_kill, calls });
         }
     }
@@ -94,13 +98,13 @@ fn nobody_below_escapes_and_nobody_else_is_reached() {
         let pause = Duration::from_nanos(random.below(200_000) as u64);
         std::thread::scope(|scope| {
             for n in 1..=THREADS {
-                let (tree, handle, is_over, start) = (&tree, &handle, &is_over, &start);
+                let (list, tree, handle, is_over, start) = (&list, &tree, &handle, &is_over, &start);
                 let mut random = Random(random.0 ^ n);
                 scope.spawn(move || {
                     start.wait();
                     for _ in 0..CHANGES {
                         match random.below(8) {
-                            0..5 => tree.grow(handle, &mut random),
+                            0..5 => tree.grow(list, handle, &mut random),
                             _ => tree.shrink(&mut random),
                         }
                         if is_over.load(Ordering::Relaxed) {
@@ -117,7 +121,7 @@ fn nobody_below_escapes_and_nobody_else_is_reached() {
             list.kill("root", "out").unwrap();
             is_over.store(true, Ordering::Relaxed);
         });
-        for Member { task, is_spared, on_kill, calls } in tree.0.into_inner().unwrap() {
+        for Member { task, is_spared, on_kill, calls } in tree.members.into_inner().unwrap() {
             assert_eq!(task.check().is_err(), !is_spared, "{:?}", list.get(task.id()));
             let is_called = on_kill.is_some() && !is_spared;
             drop(on_kill);

@@ -108,6 +108,18 @@ pub(crate) struct Extra {
     pub(crate) left: Option<Left>,
 }
 
+impl Extra {
+    /// Tells all who wait for the end. Returns the kill, and how it came out.
+    pub(crate) fn announce(self) -> Option<(Arc<Kill>, Ending)> {
+        self.woken.wake();
+        drop(self.left);
+        if let Some((kill, ending)) = &self.kill {
+            kill.announce(ending.clone());
+        }
+        self.kill
+    }
+}
+
 impl Entry {
     /// Gives up guards, with what the program says of that. With its last one the task ends and
     /// leaves its list. Returns whether it did.
@@ -151,8 +163,8 @@ impl Entry {
         };
         let said = said.map(|note| Arc::from(limits::cut(note.into(), limits::NOTE)));
         let unwound = if let Cause::Kill(killed) = &cause { Some(Note::unwound_by(killed)) } else { None };
-        // A kill that it was born under, and has not looked at.
-        self.look_above();
+        // A kill that is on its way to it, or that it was born under and has not looked at.
+        self.let_kill_pass();
         let at = Instant::now();
         let Some(mut state) = self.live() else { return false };
         if guards == Guards::One && state.guards > 1 {
@@ -161,8 +173,9 @@ impl Entry {
         }
         let (end, home) = self.end_noted(state, cause, said, unwound, at);
         self.leave_family();
-        if let Some(list) = home.into_list() {
-            list.leave(self, end);
+        match home.into_list() {
+            Some(list) => list.leave(self, end),
+            None => _ = end.extra.map(|extra| extra.announce()),
         }
         true
     }

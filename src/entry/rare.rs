@@ -27,8 +27,6 @@ pub(super) struct Rare {
     pub(super) parent: Option<Parent>,
     /// It has ended, and its children are with its own parent.
     pub(super) has_left: bool,
-    /// The kill that has marked it has looked at what is below it.
-    pub(super) is_walked: bool,
     /// In the order of their births.
     pub(super) children: BTreeMap<u64, Weak<Entry>>,
     pub(super) births: u64,
@@ -105,7 +103,7 @@ impl Entry {
 
     /// Has `hook` called no more. Returns the kill that was accepted before: then it is too late for that.
     pub(crate) fn forget_hook(&self, hook: &Arc<Hook>) -> Option<Arc<Kill>> {
-        self.look_above();
+        self.let_kill_pass();
         let mut state = self.lock();
         if let Some(rare) = state.rare.as_mut()
             && let Some(at) = rare.hooks.iter().position(|known| Arc::ptr_eq(known, hook))
@@ -134,7 +132,7 @@ impl Entry {
         Some(waiting)
     }
 
-    /// How many futures that wait for something of it have not been polled since.
+    /// How many runs of it have not been polled since.
     #[cfg_attr(not(feature = "stack"), allow(dead_code))]
     pub(crate) fn absent(&self) -> usize {
         self.lock().waiters.absent()

@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::entry::{Entry, KillReply, Reach};
+use crate::entry::{Entry, FamilyReply, KillReply, Reach};
 use crate::escape;
 use crate::kill::{Ending, Kill};
 use crate::killed::KillError;
 use crate::list::ProcList;
 use crate::peer::Peer;
-use crate::pending_kill::FamilyReply;
 use crate::proc::Outcome;
 use crate::session::line::word;
 

@@ -105,6 +105,14 @@ impl Frame {
         ["pm::entry::", "pm::waiters::", "pm::wait::"].iter().any(|module| path.starts_with(module))
     }
 
+    /// It is of a future of this crate's that the program awaits, for the kill or the end of a task.
+    pub(super) fn is_awaited(&self) -> bool {
+        let modules = ["wait", "pending_kill"];
+        let is_file = |module: &&str| self.file.strip_suffix(".rs").is_some_and(|file| file == format!("src/{module}"));
+        let path = self.function.trim_start_matches('<');
+        modules.iter().any(|module| is_file(module) || path.starts_with(&format!("pm::{module}::")))
+    }
+
     /// It says nothing of what is parked: of the standard library, or of tokio's turns.
     pub(super) fn is_transparent(&self) -> bool {
         self.origin == Origin::Std || self.is_of(&["task::coop"])
@@ -130,12 +138,19 @@ impl Frame {
         ])
     }
 
+    /// It keeps no waker itself.
+    pub(super) fn only_polls(&self) -> bool {
+        self.is_of(&["macros", "future", "stream::stream", "time::timeout"])
+    }
+
     /// What must be said of a leaf where this is.
     pub(super) fn remark(&self) -> &'static str {
         match () {
             () if self.is_of(&["runtime::scheduler::defer"]) => RUNNABLE,
-            () if self.is_of(&["stream::futures_unordered", "future::future::shared"]) => UNSEEN,
-            () if self.is_of(&["runtime::task::join", "task::join_set"]) => ELSEWHERE,
+            () if self.is_of(&["stream::futures_unordered", "stream::futures_ordered", "future::future::shared"]) => {
+                UNSEEN
+            }
+            () if self.is_of(&["runtime::task::join", "runtime::task::raw", "task::join_set"]) => ELSEWHERE,
             () => "",
         }
     }

@@ -70,14 +70,23 @@ impl Places {
 }
 
 impl Place {
-    /// `None` if no frame is further in than this crate.
+    /// `None` if no frame is further in than this crate, or it is the wait of a `run` for its kill.
     fn of(mut frames: Vec<Frame>) -> Option<Self> {
         // What is further in is how the clone was seen.
         if let Some(clone) = frames.iter().rposition(Frame::is_the_clone) {
             frames.drain(..=clone);
         }
-        let mut frames = frames.into_iter().filter(|frame| !frame.is_transparent()).peekable();
-        let mut leaf = frames.find(|frame| !frame.is_cell()).filter(|leaf| leaf.origin != Origin::Ours)?;
+        frames.retain(|frame| !frame.is_transparent());
+        let ours = frames.iter().take_while(|frame| frame.origin == Origin::Ours);
+        let is_awaited = ours.clone().any(Frame::is_awaited);
+        let ours = ours.count();
+        let mut frames = frames.split_off(ours).into_iter().peekable();
+        let is_outer = |frame: &Frame| frame.origin != Origin::Ours && !frame.is_glue();
+        if is_awaited {
+            let (leaf, remark) = ("pm::wait".to_string(), " (for the kill or the end of a task)");
+            return Some(Place { leaf, remark, frames: frames.filter(is_outer).collect(), times: 1 });
+        }
+        let mut leaf = frames.find(|frame| !frame.is_cell()).filter(|_| ours == 0)?;
         let mut remark = leaf.remark();
         while leaf.origin == Origin::Dependency
             && frames.peek().is_some_and(|frame| frame.krate == leaf.krate && !frame.is_combinator())
@@ -85,8 +94,11 @@ impl Place {
             leaf = frames.next()?;
             remark = if remark.is_empty() { leaf.remark() } else { remark };
         }
-        let outer = frames.filter(|frame| frame.origin != Origin::Ours && !frame.is_glue());
+        // What it polls has no name of its own, being inlined.
+        let is_unnamed = remark.is_empty() && leaf.file.is_empty() && leaf.only_polls();
+        let outer = frames.filter(is_outer);
         let (leaf, frames) = match leaf.origin {
+            _ if is_unnamed => ("a future that has no name".to_string(), outer.collect()),
             Origin::Dependency => (leaf.type_name(), outer.collect()),
             _ => (leaf.name(), std::iter::once(leaf).chain(outer).collect()),
         };
@@ -236,5 +248,32 @@ mod tests {
         );
         assert_eq!(Frame::new(handler, "", 0).name(), "axum::handler::Handler");
         assert!(place(&[]).is_none(), "this crate waits for a kill");
+    }
+
+    #[test]
+    fn a_wait_for_the_end_of_a_task_is_a_place() {
+        let own = |function, file: &str| Frame::new(function, &format!("{SOURCE}{file}"), 7);
+        let report = Frame::new("{async_fn#0}", "/home/amy/app/src/report.rs", 7);
+        let inner = [own("poll", "waiters.rs"), own("poll", "entry.rs"), own("poll", "wait.rs")];
+        let place =
+            Place::of([&inner[..], &[report.clone(), own("poll_into<x>", "run.rs")]].concat()).expect("a place");
+        assert_eq!(
+            place.lines(),
+            ["  pm::wait (for the kill or the end of a task)", "    {async fn} at src/report.rs:7"]
+        );
+        // Without debug information.
+        let named = Frame::new("<pm::wait::WaitEnded as core::future::future::Future>::poll", "", 0);
+        assert!(Place::of(vec![named]).is_some());
+        // A `run` inside of another one.
+        assert!(Place::of([&inner[..2], &[own("poll", "run.rs"), report]].concat()).is_none());
+    }
+
+    #[test]
+    fn a_combinator_is_not_what_is_parked_where_that_is_inlined() {
+        let report = ("app::report::{{closure}}", "");
+        let joined = [("<tokio::future::maybe_done::MaybeDone<F> as core::future::future::Future>::poll", ""), report];
+        assert_eq!(lines(&joined), ["  a future that has no name", "    app::report::{closure}"]);
+        let raw = [("tokio::runtime::task::raw::RawTask::try_read_output", ""), report];
+        assert_eq!(lines(&raw)[0], format!("  tokio::runtime::task::raw::RawTask{ELSEWHERE}"));
     }
 }

@@ -66,8 +66,10 @@ pub(crate) fn last(list: &ProcList, n: usize, view: &View) -> Vec<Arc<Entry>> {
     let ended_at = |entry: &Arc<Entry>| Reverse(entry.with(|row| row.end.map(|(_, at)| at)));
     let mut entries = list.finished().last();
     entries.sort_by_cached_key(ended_at);
-    // Behind those there are some of threads that ended fewer, and not all.
-    entries.truncate(list.finished().kept());
+    // Behind those there are some of threads that ended fewer, and not all. Whoever looks for one may find it there.
+    if view.filter.is_none() {
+        entries.truncate(list.finished().kept());
+    }
     entries.extend(list.finished().apart());
     entries.sort_by_cached_key(ended_at);
     first(entries, n, view)
@@ -193,6 +195,18 @@ mod tests {
         assert_eq!(text.lines().count(), 2);
         let filter = Some("note~x".to_string());
         assert_eq!(done_text(&list, &Which { filter, ..all() }, Clearance::Secret), "no finished task matches\n");
+    }
+
+    #[test]
+    fn who_looks_for_one_finds_it_behind_those_that_ended_last() {
+        let list = ProcList::new();
+        list.keep_done(4);
+        let other = list.clone();
+        std::thread::spawn(move || drop(other.start("nightly"))).join().expect("it ends");
+        (0..20).for_each(|n| drop(list.start(n.to_string())));
+        assert!(!done_text(&list, &all(), Clearance::Public).contains("nightly"));
+        let filter = Some("id=nightly".to_string());
+        assert!(done_text(&list, &Which { filter, ..all() }, Clearance::Public).contains("nightly"));
         assert_eq!(slow_text(&ProcList::new(), Clearance::Secret), "no finished task is kept\n");
     }
 
