@@ -20,7 +20,8 @@ impl Handle {
     /// this task the child is in no list, as there is nothing to list it below. It is a task all the same: it reports the
     /// kill of its parent, if there was one, and its handle, its deadline and the kill of a task above it can kill it.
     ///
-    /// A task counts as killed when a kill point of its own has reported that, or when the kill of a task above it has
+    /// A task counts as killed when a kill point of its own has reported that, when it ends after its
+    /// [call](Self::on_kill) has been begun, or when the kill of a task above it has
     /// dropped it, or its [`run`](Self::run). So one that waits for its children
     /// [looks](Self::check) before it passes their error on.
     ///

@@ -159,6 +159,7 @@ impl fmt::Display for Drained {
         for (n, (proc, columns)) in self.killed.iter().zip(&self.printed).enumerate() {
             let what = match proc.outcome {
                 Some(outcome) => format!("was {outcome}").replace("was ended", "ended"),
+                None if proc.killing.is_none() => "may not be killed and is still running".to_string(),
                 None => "is still running".to_string(),
             };
             let status = escape::quoted_cell(&proc.status);
@@ -371,7 +372,7 @@ mod tests {
         let left: Vec<_> = drained.killed.iter().map(|proc| (proc.id.as_str(), proc.outcome)).collect();
         let killed = Some(Outcome::Killed);
         assert_eq!(left, [("waits", killed), ("refuses", None), ("late", killed)]);
-        assert!(drained.to_string().contains(r#"refuses in "init" is still running"#), "{drained}");
+        assert!(drained.to_string().contains(r#"refuses in "init" may not be killed and is still running"#), "{drained}");
         drop(refuses);
     }
 

@@ -239,6 +239,8 @@ pub(crate) enum Reach {
     /// The same, and all of them were awaits.
     UnseenAtAwait,
     Seen,
+    /// It has several guards, and not each of them may have seen it.
+    SeenInPart,
 }
 
 /// The answer to a request to kill.
@@ -738,7 +740,8 @@ impl Entry {
     pub(crate) fn status_and_reach(&self) -> (Cow<'static, str>, Reach) {
         let state = self.lock();
         let reach = match state.life {
-            Life::Killing { seen: true, .. } => Reach::Seen,
+            Life::Killing { seen: true, unseen: 0, .. } => Reach::Seen,
+            Life::Killing { seen: true, .. } => Reach::SeenInPart,
             _ => match self.kill_points.load(Ordering::Relaxed) {
                 0 => Reach::NoKillPoint,
                 AWAIT => Reach::UnseenAtAwait,

@@ -40,7 +40,7 @@ impl Hook {
     /// Has the call made, on a thread of ours.
     pub(crate) fn call(self: Arc<Self>, kill: Arc<Kill>) {
         if self.is_due(kill) {
-            workers::run(Box::new(move || self.run()));
+            workers::run(Box::new(move || self.run(true)));
         }
     }
 
@@ -59,7 +59,9 @@ impl Hook {
         }
     }
 
-    fn run(&self) {
+    /// Makes the call, if it is due. When the guard is being dropped, what it interrupts may be over: then the call `counts`
+    /// not as what ends the task.
+    fn run(&self, counts: bool) {
         let mut stage = self.stage();
         if !matches!(*stage, Stage::Due(..)) {
             return;
@@ -68,6 +70,9 @@ impl Hook {
             return;
         };
         drop(stage);
+        if counts {
+            kill.set_called();
+        }
         let killing =
             Killing { message: kill.message.clone(), by: kill.by.as_deref().cloned(), since: kill.at.elapsed() };
         contain(|| call(&killing));
@@ -90,10 +95,10 @@ impl Hook {
                 drop(stage);
                 let is_made = thread::scope(|scope| {
                     let thread = thread::Builder::new().name("pm-on-kill".to_string());
-                    thread.spawn_scoped(scope, || self.run()).map(|thread| _ = thread.join()).is_ok()
+                    thread.spawn_scoped(scope, || self.run(false)).map(|thread| _ = thread.join()).is_ok()
                 });
                 if !is_made {
-                    self.run();
+                    self.run(false);
                 }
                 self.wait();
             }

@@ -1,7 +1,7 @@
 //! Kill: one kill, from the request to the outcome.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant, SystemTime};
@@ -51,6 +51,8 @@ pub(crate) struct Kill {
     first: Option<Arc<Kill>>,
     /// How many tasks below it have taken the kill.
     below: AtomicUsize,
+    /// A call of `on_kill` has been begun.
+    is_called: AtomicBool,
     /// Whether its request has been sent to the log: its end comes after that.
     #[cfg_attr(not(feature = "tracing"), allow(dead_code))]
     pub(crate) is_logged: Mutex<bool>,
@@ -94,6 +96,7 @@ impl Kill {
             columns,
             first,
             below: AtomicUsize::new(0),
+            is_called: AtomicBool::new(false),
             is_logged: Mutex::default(),
             ending: OnceLock::new(),
             waiters: Mutex::default(),
@@ -113,6 +116,15 @@ impl Kill {
     /// Whether somebody asked for both at once, by the kill of a task that is above theirs.
     pub(crate) fn is_of_family(&self, other: &Kill) -> bool {
         std::ptr::eq(self.first(), other.first())
+    }
+
+    pub(crate) fn set_called(&self) {
+        self.is_called.store(true, Ordering::Release);
+    }
+
+    /// Whether the program has been told by a call.
+    pub(crate) fn is_called(&self) -> bool {
+        self.is_called.load(Ordering::Acquire)
     }
 
     /// So many tasks below this one have taken it.

@@ -242,6 +242,11 @@ impl Kinds {
         let known = self.of(row, clearance).filter(|known| known.is_odd(age))?;
         Some(age.as_secs_f64() / known.p50.as_secs_f64().max(1e-6))
     }
+
+    /// Whether enough of its kind have ended to tell whether it is odd.
+    pub(crate) fn is_judged(&self, row: &EntryRef<'_>, clearance: Clearance) -> bool {
+        self.of(row, clearance).is_some_and(Known::is_judged)
+    }
 }
 
 impl Known {

@@ -22,6 +22,8 @@ impl Handle {
     /// else while the request is on its way. In async code that wait blocks the thread, for as long as the call takes;
     /// so the call must not need that thread. A runtime of its own will do.
     ///
+    /// A task that ends when its call has been begun counts as killed, also if it has passed no kill point.
+    ///
     /// [What a kill reaches](crate::_documentation::what_a_kill_reaches) has examples.
     ///
     /// ```

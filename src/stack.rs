@@ -366,6 +366,7 @@ fn tell(entry: &Entry, look: &Look) -> Told {
     let head = match count {
         0 if seen.has_woken_itself => format!("{begin}: runnable, not parked: it has asked to be polled again"),
         0 => format!("{begin}: parked, at a place that cannot be seen: nothing in it has kept the waker of this poll"),
+        _ if places.are_runnable() => format!("{begin}, runnable"),
         1 => format!("{begin}, parked"),
         n => format!("{begin}, parked at {n} places"),
     };

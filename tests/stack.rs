@@ -299,7 +299,9 @@ async fn a_task_that_has_used_up_its_turn_is_runnable() {
     let running = tokio::spawn(list.start("busy").scope(work));
     let lines = stack(&list, "busy").await;
     assert!(
-        lines.len() > 1 && lines[1].ends_with(" (runnable, not parked: it has let others have a turn)"),
+        lines.len() > 1
+            && lines[0].ends_with(", runnable:")
+            && lines[1].ends_with(" (runnable, not parked: it has let others have a turn)"),
         "{lines:#?}"
     );
     running.abort();

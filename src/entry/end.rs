@@ -194,6 +194,10 @@ impl Entry {
         let unseen = if has_panicked { Outcome::Panicked } else { Outcome::Ended };
         let (outcome, passed, kill) = match &state.life {
             Life::Killing { kill, seen: true, passed, .. } => (Outcome::Killed, *passed, Some(Arc::clone(kill))),
+            // What the call has interrupted ends it.
+            Life::Killing { kill, seen: false, .. } if kill.is_called() && !has_panicked => {
+                (Outcome::Killed, 0, Some(Arc::clone(kill)))
+            }
             // The kill of a task above it ends them both.
             Life::Killing { kill, seen: false, .. } if cause.is_from_above(kill) => {
                 (Outcome::Killed, 0, Some(Arc::clone(kill)))

@@ -175,13 +175,14 @@ fn result(entry: &Entry, kill: &Kill) -> wire::KillResult {
         },
         None => {
             let (status, reach) = entry.status_and_reach();
+            let is_seen = matches!(reach, Reach::Seen | Reach::SeenInPart);
             wire::KillResult {
                 outcome: wire::RUNNING.to_string(),
                 seconds: kill.at.elapsed().as_secs_f64(),
                 status: status.into_owned(),
                 note: None,
-                seen: Some(reach == Reach::Seen),
-                kill_point: (reach != Reach::Seen).then_some(reach != Reach::NoKillPoint),
+                seen: Some(is_seen),
+                kill_point: (!is_seen).then_some(reach != Reach::NoKillPoint),
                 below,
             }
         }

@@ -25,7 +25,7 @@ use crate::port_command::PortCommand;
 use crate::render::{Frame, Wish};
 use crate::service::Service;
 use crate::session::command::{self, Action, Fault};
-use crate::session::kills::Kills;
+use crate::session::kills::{Kills, News};
 use crate::session::line::{LONGEST, Line, word};
 use crate::session::outbox::Outbox;
 use crate::session::question::{Answer, Question};
@@ -56,6 +56,7 @@ const BURST: u32 = 1000;
 const LINE_EVERY: Duration = Duration::from_millis(5);
 
 const TOKEN_FIRST: &str = "this processlist wants a token: auth <token>";
+const BACK: &str = "Enter: back to the table";
 const STANDS_STILL: &str = "frozen: type a command, or Enter to go on";
 const NOT_TEXT: &str = "invalid command: not text";
 
@@ -332,8 +333,8 @@ impl Dialogue {
             Phase::Leaving { until } if until <= now && self.out.has_room() => {
                 // A table that was asked for is waited for, a command of the program's own is not.
                 self.pending.take_if(|pending| matches!(pending.kind, PendingKind::Call { .. }));
-                for news in self.kills.give_up(now) {
-                    self.tell_news(&news, now);
+                for text in self.kills.give_up(now) {
+                    self.tell_news(&News { text, is_asked: false }, now);
                 }
             }
             _ => {}
@@ -341,8 +342,8 @@ impl Dialogue {
         if let Some(Pending { kind: PendingKind::Call { verb, still_running_at }, .. }) = &mut self.pending
             && still_running_at.take_if(|at| *at <= now).is_some()
         {
-            let news = format!("{} is still running after {}s", escape::echo(verb), STILL_RUNNING.as_secs());
-            self.tell_news(&news, now);
+            let text = format!("{} is still running after {}s", escape::echo(verb), STILL_RUNNING.as_secs());
+            self.tell_news(&News { text, is_asked: true }, now);
         }
         if self.wants_outcomes() {
             for news in self.kills.on_time(now) {
@@ -406,10 +407,14 @@ impl Dialogue {
 
     /// A kill that this client waits for has ended.
     pub(super) fn on_kill_ended(&mut self, kill: &Arc<Kill>, now: Instant) {
-        if let Some(news) = self.kills.on_ended(kill) {
+        let news = self.kills.on_ended(kill);
+        let is_through = matches!(self.phase, Phase::Frozen { why: Why::Set, .. }) && !self.kills.has_sets();
+        if let Some(screen) = self.screen.as_mut().filter(|_| is_through) {
+            screen.fold();
+        }
+        if let Some(news) = news {
             self.tell_news(&news, now);
         }
-        let is_through = matches!(self.phase, Phase::Frozen { why: Why::Set, .. }) && !self.kills.has_sets();
         // On a screen the table is all that is looked at: it is not to list the dead.
         if is_through || self.screen.is_some() && matches!(self.phase, Phase::Streaming { .. }) {
             self.stream(now);
@@ -527,7 +532,11 @@ impl Dialogue {
         if !screen.has_room_for(&text) {
             return self.read(|screen| screen.text(&text), now);
         }
-        self.out.draw(&screen.reply(&text), now);
+        let mut drawn = screen.reply(&text);
+        if let Phase::Frozen { why: Why::Answer, .. } = self.phase {
+            drawn += &screen.news(BACK, true);
+        }
+        self.out.draw(&drawn, now);
         self.redraw(now);
     }
 
@@ -542,7 +551,7 @@ impl Dialogue {
     /// Shows something on the screen, in the place of the table, until it has been read.
     fn read(&mut self, draw: impl FnOnce(&mut Screen) -> String, now: Instant) {
         let Some(screen) = &mut self.screen else { return };
-        let back = screen.reply("Enter: back to the table");
+        let back = screen.reply(BACK);
         let drawn = draw(screen);
         self.out.draw(&(drawn + &back), now);
         if !matches!(self.phase, Phase::Leaving { .. }) {
@@ -558,9 +567,14 @@ impl Dialogue {
     }
 
     /// Something that happens by itself. It does not take the place of a table that somebody reads.
-    fn tell_news(&mut self, news: &str, now: Instant) {
-        let Some(screen) = &mut self.screen else { return self.reply(news, now) };
-        self.out.draw(&screen.news(news.lines().last().unwrap_or_default()), now);
+    fn tell_news(&mut self, news: &News, now: Instant) {
+        let Some(screen) = &mut self.screen else { return self.reply(&news.text, now) };
+        if matches!(self.phase, Phase::Frozen { why: Why::Set, .. })
+            && let Some(drawn) = screen.append(&news.text)
+        {
+            return self.out.draw(&drawn, now);
+        }
+        self.out.draw(&screen.news(news.text.lines().last().unwrap_or_default(), news.is_asked), now);
         self.redraw(now);
     }
 
@@ -820,6 +834,10 @@ impl Dialogue {
         if !name.starts_with('@') {
             let reply = self.kills.request(name, message, now);
             let has_lines = reply.contains('\n');
+            if !has_lines && self.screen.is_some() && matches!(self.phase, Phase::Frozen { why: Why::Answer, .. }) {
+                // An answer in which the task is alive would contradict the outcome.
+                self.stream(now);
+            }
             self.reply(reply, now);
             if has_lines {
                 self.freeze_for_set(now);

@@ -37,6 +37,20 @@ pub(crate) struct Kills {
     sets: Vec<Set>,
     last_set: SetId,
     new: Vec<Arc<Kill>>,
+    /// What was asked for last.
+    asked: Option<Asked>,
+}
+
+enum Asked {
+    Kill(Arc<Kill>),
+    Set(SetId),
+}
+
+/// A line about a kill, or two.
+pub(crate) struct News {
+    pub(crate) text: String,
+    /// It is about what was asked for last.
+    pub(crate) is_asked: bool,
 }
 
 struct Victim {
@@ -69,7 +83,7 @@ struct Set {
 
 impl Kills {
     pub(crate) fn new(list: ProcList, by: Arc<Peer>) -> Self {
-        Kills { list, by, open: Vec::new(), sets: Vec::new(), last_set: 0, new: Vec::new() }
+        Kills { list, by, open: Vec::new(), sets: Vec::new(), last_set: 0, new: Vec::new(), asked: None }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -109,7 +123,8 @@ impl Kills {
         match reply {
             KillReply::Accepted(kill) => {
                 let (id, status, age) = (escape::id(&kill.id), escape::quoted_cell(&kill.status), kill.age);
-                let more = if below.is_empty() { String::new() } else { format!(", and {} below it", below.len()) };
+                let killing = below.iter().filter(|(_, reply)| is_under_way(reply)).count();
+                let more = if killing == 0 { String::new() } else { format!(", and {killing} below it") };
                 let rest = if self.find(word(message).0).is_some() { THE_REST } else { "" };
                 let mut lines = vec![format!(
                     "killing {id} in {status}, {:.1}s old{more}{}{rest}{}",
@@ -118,6 +133,7 @@ impl Kills {
                     no_unwinding()
                 )];
                 if below.is_empty() {
+                    self.asked = Some(Asked::Kill(Arc::clone(&kill)));
                     self.follow(&entry, kill, None, now + OVERDUE);
                 } else {
                     let set = self.new_set(format!("{id}{more}"));
@@ -131,6 +147,7 @@ impl Kills {
             KillReply::Already(kill) => {
                 let refusal = already(&kill);
                 let since = age(&kill, now);
+                self.asked = Some(Asked::Kill(Arc::clone(&kill)));
                 self.follow(&entry, kill, None, now + OVERDUE.saturating_sub(since));
                 refusal
             }
@@ -157,23 +174,23 @@ impl Kills {
         let set = self.new_set(token.to_string());
         let (mut accepted, mut further, mut exceptions) = (0, 0, Vec::new());
         let mut go_on = Vec::new();
-        // A task may be below another one of them.
-        let mut taken: HashMap<*const Entry, bool> = HashMap::new();
+        // A task may be below another one of them: whether it has taken the kill, and was counted.
+        let mut taken: HashMap<*const Entry, (bool, bool)> = HashMap::new();
         for entry in tasks {
-            if let Some(is_accepted) = taken.get(&Arc::as_ptr(entry)) {
-                (accepted, further) = (accepted + usize::from(*is_accepted), further - 1);
+            if let Some((is_accepted, is_further)) = taken.get(&Arc::as_ptr(entry)) {
+                (accepted, further) = (accepted + usize::from(*is_accepted), further - usize::from(*is_further));
                 continue;
             }
             let family = self.list.shared.request_all(entry, message.to_string(), Some(Arc::clone(&self.by)));
             let FamilyReply { reply, below, spared } = family;
             go_on.extend(spared);
             accepted += usize::from(matches!(reply, KillReply::Accepted(_)));
-            taken.insert(Arc::as_ptr(entry), true);
+            taken.insert(Arc::as_ptr(entry), (true, false));
             exceptions.extend(self.take(set, entry, reply, now));
             for (entry, reply) in below {
-                let is_accepted = matches!(reply, KillReply::Accepted(_));
-                if taken.insert(Arc::as_ptr(&entry), is_accepted).is_none() {
-                    further += 1;
+                let (is_accepted, is_further) = (matches!(reply, KillReply::Accepted(_)), is_under_way(&reply));
+                if taken.insert(Arc::as_ptr(&entry), (is_accepted, is_further)).is_none() {
+                    further += usize::from(is_further);
                     exceptions.extend(self.take(set, &entry, reply, now));
                 }
             }
@@ -198,6 +215,7 @@ impl Kills {
 
     fn new_set(&mut self, name: String) -> SetId {
         self.last_set += 1;
+        self.asked = Some(Asked::Set(self.last_set));
         self.sets.push(Set { id: self.last_set, name, ..Set::default() });
         self.last_set
     }
@@ -251,10 +269,11 @@ impl Kills {
     }
 
     /// The task has left the list. Returns what is to be told.
-    pub(crate) fn on_ended(&mut self, kill: &Arc<Kill>) -> Option<String> {
+    pub(crate) fn on_ended(&mut self, kill: &Arc<Kill>) -> Option<News> {
         let at = self.open.iter().position(|victim| Arc::ptr_eq(&victim.kill, kill))?;
         let victim = self.open.swap_remove(at);
-        Some(self.tell_end(&victim, kill.ending()?))
+        let is_asked = victim.is_asked(self.asked.as_ref());
+        Some(News { text: self.tell_end(&victim, kill.ending()?), is_asked })
     }
 
     /// When [`on_time`](Self::on_time) has something to tell.
@@ -263,11 +282,11 @@ impl Kills {
     }
 
     /// What is to be told of tasks that are still running. Each is told once.
-    pub(crate) fn on_time(&mut self, now: Instant) -> Vec<String> {
+    pub(crate) fn on_time(&mut self, now: Instant) -> Vec<News> {
         let mut told = Vec::new();
         for victim in &mut self.open {
             if victim.overdue_at.take_if(|at| *at <= now).is_some() && victim.kill.ending().is_none() {
-                told.push(victim.overdue(now));
+                told.push(News { text: victim.overdue(now), is_asked: victim.is_asked(self.asked.as_ref()) });
             }
         }
         told
@@ -313,6 +332,11 @@ impl Kills {
     }
 }
 
+/// Whether an outcome is to come.
+fn is_under_way(reply: &KillReply) -> bool {
+    matches!(reply, KillReply::Accepted(_) | KillReply::Already(_))
+}
+
 /// Said of those that a kill from above does not reach.
 fn independent(tasks: usize) -> String {
     match tasks {
@@ -348,6 +372,14 @@ impl Set {
 }
 
 impl Victim {
+    fn is_asked(&self, asked: Option<&Asked>) -> bool {
+        match asked {
+            Some(Asked::Kill(kill)) => Arc::ptr_eq(kill, &self.kill),
+            Some(Asked::Set(set)) => self.sets.contains(set),
+            None => false,
+        }
+    }
+
     fn overdue(&self, now: Instant) -> String {
         let (status, reach) = self.entry.status_and_reach();
         let (id, status) = (escape::id(self.entry.id()), escape::quoted_cell(&status));
@@ -370,6 +402,10 @@ impl Victim {
                 format!("{id} is still running {seconds}s after the kill, in {status}: {stops}")
             }
             Reach::Seen => format!("{id} saw the kill and is still cleaning up after {seconds}s, in {status}"),
+            Reach::SeenInPart => format!(
+                "{id} saw the kill and is still there after {seconds}s, in {status}: it is cleaning up, or a part of it has \
+                 passed no kill point since"
+            ),
         }
     }
 }

@@ -25,7 +25,7 @@ const NOTE: usize = 64;
 const ADDRESS: usize = "\x1b[999;1H\x1b[K".len();
 
 /// How many rows a reply takes at most. The table gives way to it.
-const REPLY_ROWS: usize = 3;
+const REPLY_ROWS: usize = 4;
 
 /// An empty screen, the cursor on the input line.
 pub(crate) const CLEAR: &str = "\x1b[2J\x1b[1;1H";
@@ -60,8 +60,11 @@ pub(crate) fn width(columns: usize) -> Option<usize> {
 
 pub(crate) struct Screen {
     size: Size,
-    /// The last answer, and how many rows it takes with the news below it.
+    /// The last answer, and below it the last news about what it has begun and about other things. How many rows they take.
     answer: String,
+    news: [String; 2],
+    /// What stands for an answer of several lines when the table is back.
+    headline: String,
     replies: usize,
     /// What stands in the place of the table, of how many lines that is the beginning, and how many rows lower it was drawn
     /// because of a reply.
@@ -72,12 +75,23 @@ pub(crate) struct Screen {
 
 impl Screen {
     pub(crate) fn new(size: Size) -> Self {
-        Screen { size, answer: String::new(), replies: 1, shown: Vec::new(), lines: 0, drawn_at: 0 }
+        Screen {
+            size,
+            answer: String::new(),
+            news: [const { String::new() }; 2],
+            headline: String::new(),
+            replies: 1,
+            shown: Vec::new(),
+            lines: 0,
+            drawn_at: 0,
+        }
     }
 
     /// Back at the beginning of an empty input line, with the last reply gone.
     pub(crate) fn input(&mut self) -> String {
         self.answer.clear();
+        self.headline.clear();
+        self.news = [const { String::new() }; 2];
         let replies = std::mem::replace(&mut self.replies, 1);
         let rows = (REPLY..REPLY + replies).rev().chain([1]);
         rows.map(|row| format!("\x1b[{row};1H\x1b[K")).collect()
@@ -94,18 +108,28 @@ impl Screen {
 
     /// A text of several lines in the place of the table, none of them cut.
     pub(crate) fn text(&mut self, text: &str) -> String {
+        self.headline = text.lines().next().unwrap_or_default().to_string();
         self.table(&self.wrapped(text).join("\n"))
     }
 
     /// The same of a text whose end matters most.
     pub(crate) fn end_of(&mut self, text: &str) -> String {
-        let (mut lines, height) = (self.wrapped(text), self.height());
-        let unseen = lines.len().saturating_sub(height);
-        if unseen > 0 {
-            lines.drain(..=unseen);
-            lines.insert(0, format!("... {} lines before these: they show after plain", unseen + 1));
+        let height = self.height();
+        let lines: Vec<Vec<String>> = text.lines().map(|line| self.wrapped(line)).collect();
+        let all: usize = lines.iter().map(Vec::len).sum();
+        if all <= height {
+            return self.table(&lines.concat().join("\n"));
         }
-        self.table(&lines.join("\n"))
+        let mut room = height - 1;
+        let shown = lines.iter().rev().take_while(|rows| {
+            let has_room = rows.len() <= room;
+            room = room.saturating_sub(rows.len());
+            has_room
+        });
+        let unseen = lines.len() - shown.count();
+        let mut rows = vec![format!("... {unseen} lines before these: they show after plain")];
+        rows.extend(lines[unseen..].concat());
+        self.table(&rows.join("\n"))
     }
 
     /// How many rows there are for a header, the rows, and how many more there are.
@@ -119,21 +143,27 @@ impl Screen {
         for line in text.lines() {
             let mut rest = line;
             while let Some(end) = self.end_of_row(rest) {
-                rows.push(rest[..end].to_string());
-                rest = &rest[end..];
+                rows.push(rest[..end].trim_end().to_string());
+                rest = rest[end..].trim_start();
             }
             rows.push(rest.to_string());
         }
         rows
     }
 
-    /// Where a line has to go on in the next row, if it is wider than the screen.
+    /// Where a line has to go on in the next row, if it is wider than the screen: at a blank, if one is not far.
     fn end_of_row(&self, line: &str) -> Option<usize> {
-        let mut used = 0;
-        line.char_indices().find_map(|(at, c)| {
+        let (mut used, mut blank) = (0, None);
+        for (at, c) in line.char_indices() {
             used += c.width().unwrap_or(0);
-            (used > self.size.width && at > 0).then_some(at)
-        })
+            if used > self.size.width && at > 0 {
+                return blank.filter(|_| c != ' ').or(Some(at));
+            }
+            if c == ' ' && used > self.size.width / 2 {
+                blank = Some(at + 1);
+            }
+        }
+        None
     }
 
     /// A table in its place.
@@ -167,15 +197,42 @@ impl Screen {
     /// A reply of one line.
     pub(crate) fn reply(&mut self, line: &str) -> String {
         self.answer = line.to_string();
+        self.news = [const { String::new() }; 2];
         self.draw_replies(self.in_rows(line, REPLY_ROWS))
     }
 
-    /// A line about something that happens by itself, below the last answer and in the place of the last such line.
-    pub(crate) fn news(&mut self, line: &str) -> String {
-        let news = self.in_rows(line, REPLY_ROWS);
-        let mut rows = self.in_rows(&self.answer, REPLY_ROWS - news.len());
-        rows.extend(news);
+    /// A line about something that happens by itself, below the last answer and in the place of the last such line:
+    /// `is_asked` if that is about what the answer has begun.
+    pub(crate) fn news(&mut self, line: &str, is_asked: bool) -> String {
+        self.news[usize::from(!is_asked)] = line.to_string();
+        // Each has a row. What is left goes to the last ones.
+        let lines = [&self.answer, &self.news[0], &self.news[1]];
+        let mut left = REPLY_ROWS - lines.iter().filter(|line| !line.is_empty()).count();
+        let mut rows = Vec::new();
+        for line in lines.into_iter().rev().filter(|line| !line.is_empty()) {
+            let its = self.in_rows(line, 1 + left);
+            left -= its.len() - 1;
+            rows.splice(0..0, its);
+        }
         self.draw_replies(rows)
+    }
+
+    /// Adds lines to an answer that stands in the place of the table, if there is one and it has room.
+    pub(crate) fn append(&mut self, text: &str) -> Option<String> {
+        let rows = self.wrapped(text);
+        if self.headline.is_empty() || self.lines + rows.len() > self.height() {
+            return None;
+        }
+        self.lines += rows.len();
+        self.shown.extend(rows);
+        Some(self.draw_table())
+    }
+
+    /// The table comes back before the next line: the answer is its headline from now on.
+    pub(crate) fn fold(&mut self) {
+        if !self.headline.is_empty() {
+            self.answer = std::mem::take(&mut self.headline);
+        }
     }
 
     fn draw_replies(&mut self, mut rows: Vec<String>) -> String {
@@ -267,14 +324,39 @@ mod tests {
     #[test]
     fn news_stand_below_an_answer_and_always_have_room() {
         let mut screen = screen(2, 20);
+        let rows = |drawn: String| -> Vec<String> {
+            let drawn = drawn.strip_prefix("\x1b7").and_then(|drawn| drawn.strip_suffix("\x1b8")).expect("whole");
+            drawn.split("\x1b[K").skip(1).map(|row| row.split('\x1b').next().unwrap_or_default().to_string()).collect()
+        };
         screen.reply(&"a".repeat(70));
-        let news = screen.news("b");
-        assert!(news.ends_with(&format!("\x1b[3;1H\x1b[K{}…\x1b[4;1H\x1b[Kb\x1b8", "a".repeat(19))), "{news:?}");
-        let news = screen.news(&"c".repeat(41));
-        assert!(news.starts_with("\x1b7\x1b[2;1H\x1b[Kccc") && news.ends_with("\x1b[4;1H\x1b[Kc\x1b8"), "{news:?}");
-        assert_eq!((screen.replies, screen.rows()), (3, 1));
+        let (full, cut) = (|letter: &str| letter.repeat(20), |letter: &str| letter.repeat(19) + "…");
+        assert_eq!(rows(screen.news("b", true)), [full("a"), full("a"), cut("a"), "b".to_string()]);
+        assert_eq!(rows(screen.news(&"c".repeat(61), true)), [cut("a"), full("c"), full("c"), cut("c")]);
+        // What was asked for last has its own row.
+        assert_eq!(rows(screen.news(&"d".repeat(21), false)), [cut("a"), cut("c"), full("d"), "d".to_string()]);
+        assert_eq!(rows(screen.news("e", false)), [cut("a"), full("c"), cut("c"), "e".to_string()]);
+        assert_eq!((screen.replies, screen.rows()), (4, 1));
         screen.input();
-        assert_eq!((screen.news("d"), screen.replies), ("\x1b7\x1b[2;1H\x1b[Kd\x1b8".to_string(), 1));
+        assert_eq!((rows(screen.news("f", false)), screen.replies), (vec!["f".to_string()], 1));
+        // An answer in the place of the table is gone on with, as long as it has room.
+        assert!(screen.append("g").is_none());
+        screen.input();
+        screen.text("killing 2 of 2\nforbidden");
+        assert_eq!(rows(screen.append("killed a").expect("room")), ["killing 2 of 2", "forbidden", "killed a", ""]);
+        assert!(screen.append("killed b\nkilled c").is_none());
+        screen.fold();
+        assert_eq!(rows(screen.news("2 killed", true)), ["killing 2 of 2", "2 killed"]);
+    }
+
+    #[test]
+    fn a_row_ends_at_a_blank_and_a_log_begins_with_a_whole_line() {
+        let wrapped = |text: &str| screen(2, 20).wrapped(text);
+        assert_eq!(wrapped("it stops at its next kill point"), ["it stops at its next", "kill point"]);
+        assert_eq!(wrapped("it stops at its own next kill point"), ["it stops at its own", "next kill point"]);
+        assert_eq!(wrapped(&format!("a {}", "b".repeat(25))), [format!("a {}", "b".repeat(18)), "b".repeat(7)]);
+        let drawn = screen(2, 60).end_of(&format!("one\n{}\nthree\nfour\n", "x ".repeat(40)));
+        assert!(drawn.contains("... 2 lines before these: they show after plain\x1b"), "{drawn:?}");
+        assert!(drawn.contains("\x1b[Kthree\x1b") && !drawn.contains("x x"), "{drawn:?}");
     }
 
     #[test]

@@ -270,6 +270,19 @@ async fn a_victim_that_cleans_up_is_reported_as_such() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_victim_of_which_a_part_may_not_have_seen_the_kill_is_not_said_to_clean_up() {
+    let (_list, task, mut client) = kill_proc2().await;
+    let deaf = task.keep();
+    task.check().expect_err("was killed");
+    drop(task);
+    client.frame(1).await;
+    let part = "it is cleaning up, or a part of it has passed no kill point since";
+    client.reads(&format!(r#"proc2 saw the kill and is still there after 5s, in "sorting": {part}"#)).await;
+    drop(deaf);
+    client.reads(r#"killed proc2 after 0.0s in "sorting""#).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_second_killer_is_told_who_was_first_and_hears_the_outcome_too() {
     let (list, task, mut first) = kill_proc2().await;
     let mut second = connect(&list);
@@ -1244,14 +1257,14 @@ async fn in_top_no_answer_is_cut_and_the_last_kills_are_shown() {
     drawn(&mut client, "\x1b8").await;
     let audit = drawn(&mut client, "table\x1b8").await;
     assert!(audit.contains("lines before these: they show after plain\x1b"), "{audit:?}");
-    assert!(audit.contains("\"29 x") && audit.contains("ended after 0.0s\x1b8"), "{audit:?}");
+    assert!(audit.contains("by the program: a \"29\x1b") && audit.contains("ended after 0.0s\x1b["), "{audit:?}");
     // It does not stand above the answer to an earlier question.
     client.types("show b\n").await;
     assert!(drawn(&mut client, "table\x1b8").await.contains("\x1b[3;1H\x1b[Kno such process 'b'\x1b[4;1H\x1b[K\x1b"));
     // A long reply takes rows of the table, until the next line.
     client.types("\nwhere b=1\n").await;
     let fault = drawn(&mut client, "print)\x1b8").await;
-    assert!(fault.ends_with("the tab\x1b[4;1H\x1b[Kle does not print)\x1b8"), "{fault:?}");
+    assert!(fault.ends_with("which\x1b[4;1H\x1b[Kthe table does not print)\x1b8"), "{fault:?}");
     let table = drawn(&mut client, "\x1b8").await;
     assert!(table.starts_with("\x1b7\x1b[5;1H\x1b[Kid  status") && !table.contains("\x1b[9;1H"), "{table:?}");
     client.types("foo\n").await;
@@ -1281,6 +1294,60 @@ async fn in_top_an_outcome_stands_below_what_was_answered() {
         rows.contains("\x1b[7;1H\x1b[Kt3 ") && rows.ends_with("\x1b[8;1H\x1b[K... 26 more (limit 3)\x1b8"),
         "{rows:?}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_top_the_table_comes_back_with_a_kill_and_a_mistake_leaves_the_answer() {
+    let (list, _tasks) = requests(3);
+    let mut client = connect(&list);
+    client.first_frame(3).await;
+    client.types("top 8 80\nby status\n").await;
+    drawn(&mut client, "back to the table\x1b8").await;
+    client.types("kil t0\n").await;
+    let mistake = "\x1b[2;1H\x1b[Kinvalid command 'kil': try help";
+    drawn(&mut client, &format!("{mistake}\x1b[3;1H\x1b[KEnter: back to the table\x1b8")).await;
+    drawn(&mut client, "\x1b[4;1H\x1b[Kstatus  count").await;
+    drawn(&mut client, "\x1b8").await;
+    let at = client.now();
+    client.types("kill t0\n").await;
+    drawn(&mut client, "\x1b[2;1H\x1b[Kkilling t0 in \"init\", 0.0s old\x1b8").await;
+    drawn(&mut client, "\x1b[4;1H\x1b[Kt0  init (killing 0.0s)  ").await;
+    assert_eq!(client.now(), at, "at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_top_what_was_asked_for_last_is_not_overwritten_by_other_news() {
+    let (list, mut tasks) = requests(3);
+    let mut client = connect(&list);
+    client.first_frame(3).await;
+    client.types("top 4 80\nkill t0\nkill t1\n").await;
+    drawn(&mut client, "killing t1 in \"init\", 0.0s old\x1b8").await;
+    drop(tasks.remove(1));
+    let own = "\x1b[3;1H\x1b[Kt1 ended by itself before the kill reached it";
+    drawn(&mut client, &format!("{own}\x1b8")).await;
+    drawn(&mut client, "it has passed no kill point so\x1b[5;1H\x1b[Kfar, and may have none\x1b8").await;
+    drop(tasks.remove(0));
+    drawn(&mut client, &format!("{own}\x1b[4;1H\x1b[Kt0 ended by itself before the kill reached it\x1b8")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_top_the_outcomes_of_a_family_stand_below_its_reply_until_the_table_is_back() {
+    let list = ProcList::new();
+    let parent = list.start("p");
+    let (child, _refuses) = (parent.child("a"), parent.child("b").forbid_kill());
+    let mut client = connect(&list);
+    client.first_frame(3).await;
+    client.types("top 8 80\nkill p\n").await;
+    let killing = r#"killing p in "init", 0.0s old, and 1 below it"#;
+    drawn(&mut client, &format!("\x1b[3;1H\x1b[K{killing}\x1b[4;1H\x1b[Kforbidden: p/b may not be killed\x1b[5;1H"))
+        .await;
+    drop(child);
+    drawn(&mut client, "\x1b[5;1H\x1b[Kp/a ended by itself before the kill reached it\x1b[6;1H\x1b[K\x1b").await;
+    parent.check().expect_err("it was killed");
+    drop(parent);
+    let sum = "p, and 1 below it: 1 killed, 1 ended, 1 may not be killed";
+    drawn(&mut client, &format!("\x1b7\x1b[2;1H\x1b[K{killing}\x1b[3;1H\x1b[K{sum}\x1b8")).await;
+    drawn(&mut client, "\x1b[4;1H\x1b[Kid ").await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::frames::{Frame, Origin};
+use super::frames::{Frame, Origin, RUNNABLE};
 use super::names::Names;
 use crate::escape;
 
@@ -56,6 +56,11 @@ impl Places {
             }
         }
         places
+    }
+
+    /// It waits for nothing, at any of them.
+    pub(super) fn are_runnable(&self) -> bool {
+        self.unnamed == 0 && self.all.iter().all(|place| place.remark == RUNNABLE)
     }
 
     /// How to have more.
@@ -134,7 +139,7 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stack::frames::{ELSEWHERE, RUNNABLE, SOURCE};
+    use crate::stack::frames::{ELSEWHERE, SOURCE};
 
     const REGISTRY: &str = "/home/amy/.cargo/registry/src/index-0123/";
 

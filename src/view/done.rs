@@ -128,6 +128,10 @@ fn render(list: &ProcList, entries: &[Arc<Entry>], view: &View) -> String {
     }
     // What is read by a program keeps its columns.
     let Some(width) = view.width else { return grid.finish() };
+    // Who has chosen columns wants the room for those.
+    let is_chosen = |field: Field| view.columns.as_ref().is_none_or(|columns| columns.contains(&field));
+    let unwanted = [Field::Status, Field::Time].into_iter().filter(|field| !is_chosen(field.clone()));
+    let grid = unwanted.fold(grid, |grid, field| grid.without(field.name()));
     let grid = grid.without_empty(&["note", "message"]).keeping("message", MESSAGE).keeping("note", MESSAGE);
     let (grid, left_out) = grid.without_the_first(&names, width);
     let mut text = grid.fit(view.width).finish();
@@ -195,6 +199,7 @@ mod tests {
         assert_eq!(text.lines().count(), 2);
         let filter = Some("note~x".to_string());
         assert_eq!(done_text(&list, &Which { filter, ..all() }, Clearance::Secret), "no finished task matches\n");
+        assert_eq!(slow_text(&ProcList::new(), Clearance::Secret), "no finished task is kept\n");
     }
 
     #[test]
@@ -207,7 +212,22 @@ mod tests {
         assert!(!done_text(&list, &all(), Clearance::Public).contains("nightly"));
         let filter = Some("id=nightly".to_string());
         assert!(done_text(&list, &Which { filter, ..all() }, Clearance::Public).contains("nightly"));
-        assert_eq!(slow_text(&ProcList::new(), Clearance::Secret), "no finished task is kept\n");
+    }
+
+    #[test]
+    fn where_columns_were_chosen_they_have_the_room() {
+        let list = ProcList::new();
+        list.set_cols(["uri"]);
+        drop(list.start("a").col("uri", "/x".repeat(40)));
+        let header = |columns: &str, width| {
+            let mut view = View { width, ..View::new(10, Clearance::Public) };
+            view.choose_columns(columns, &list).expect("they are known");
+            let text = done(&list, &all(), &view).expect("it is well formed");
+            words(text.lines().next().unwrap_or_default()).join(" ")
+        };
+        assert_eq!(header("id,uri", Some(60)), "id ago outcome uri");
+        assert_eq!(header("id,time,uri", Some(60)), "id time ago outcome uri");
+        assert_eq!(header("id,uri", None), "id status time ago outcome uri note message");
     }
 
     #[test]

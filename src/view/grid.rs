@@ -139,6 +139,14 @@ impl Grid {
         self
     }
 
+    /// Without the first column of this name.
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        if let Some(column) = self.column(name) {
+            self.remove(column);
+        }
+        self
+    }
+
     /// Without the first of these columns, so many that the others have room. Returns the names of those that it is without.
     pub(crate) fn without_the_first(mut self, names: &[String], room: usize) -> (Self, Vec<String>) {
         let mut left_out = Vec::new();
@@ -146,8 +154,8 @@ impl Grid {
             if self.has_room(room) {
                 break;
             }
-            if let Some(column) = self.column(name) {
-                self.remove(column);
+            if self.column(name).is_some() {
+                self = self.without(name);
                 left_out.push(name.clone());
             }
         }
@@ -203,8 +211,8 @@ impl Grid {
     pub(crate) fn fit(mut self, width: Option<usize>) -> Self {
         let Some(room) = width else { return self };
         let columns = self.is_right.len();
-        if !self.has_room(room) {
-            self.kept.fill(NARROWEST);
+        while !self.has_room(room) && self.kept.iter().any(|kept| *kept > NARROWEST) {
+            self.kept.iter_mut().for_each(|kept| *kept = NARROWEST.max(*kept - 1));
         }
         let (mut widths, least) = (self.widths(), self.least());
         while widths.iter().sum::<usize>() + PADDING * columns.saturating_sub(1) > room {

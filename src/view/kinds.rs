@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::columns::Clearance;
 use crate::duration::seconds;
-use crate::entry::{Depth, Entry};
+use crate::entry::{Depth, Entry, EntryRef};
 use crate::escape;
 use crate::kinds::{self, Kinds, Known};
 use crate::list::ProcList;
@@ -76,7 +76,7 @@ pub(crate) fn odd(list: &ProcList, view: &View) -> Result<String, String> {
         Some((times, Arc::clone(task)))
     });
     if odd.is_empty() {
-        return Ok(nothing_odd(&kinds, view.filter.is_some()).to_string());
+        return Ok(nothing_odd(list, &kinds, view, now));
     }
     odd.sort_unstable_by(|(a, x), (b, y)| b.total_cmp(a).then_with(|| x.by_age(y)));
     let total = odd.len();
@@ -106,13 +106,20 @@ pub(crate) fn odd(list: &ProcList, view: &View) -> Result<String, String> {
 }
 
 /// Why there is nothing to list.
-fn nothing_odd(kinds: &Kinds, is_filtered: bool) -> &'static str {
+fn nothing_odd(list: &ProcList, kinds: &Kinds, view: &View, now: Moment) -> String {
     if !kinds.iter().any(|(_, known)| known.is_judged()) {
-        "no kind is known yet: it takes 100 of it that ended\n"
-    } else if is_filtered {
-        "nothing is odd among the tasks that where shows; where alone shows all\n"
-    } else {
-        "nothing is odd: nothing runs for twice as long as 99 of 100 of its kind\n"
+        return "no kind is known yet: it takes 100 of it that ended\n".to_string();
+    }
+    let is_unknown =
+        |_: &_, row: &EntryRef<'_>| (view.shows(row, now) && !kinds.is_judged(row, view.clearance)).then_some(());
+    let unknown = match list.filter_map(false, is_unknown).len() {
+        0 => String::new(),
+        1 => "; of the kind of 1 task fewer than 100 have ended: that is not known".to_string(),
+        n => format!("; of the kinds of {n} tasks fewer than 100 have ended: those are not known"),
+    };
+    match view.filter {
+        Some(_) => format!("nothing is odd among the tasks that where shows; where alone shows all{unknown}\n"),
+        None => format!("nothing is odd: nothing runs for twice as long as 99 of 100 of its kind{unknown}\n"),
     }
 }
 

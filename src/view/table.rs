@@ -51,13 +51,14 @@ pub(crate) async fn render(list: &ProcList, view: &View, pace: &mut Pace) -> Str
         true => list.len().saturating_sub(total),
         false => 0,
     };
-    if left_out == 0 {
-        push_rest(&mut table, tasks.len(), total);
-    } else if tasks.len() < total {
-        let (more, limit) = (total - tasks.len(), tasks.len());
-        push(&mut table, format_args!("... {more} more (limit {limit}), {left_out} that where leaves out\n"));
-    } else {
-        push(&mut table, format_args!("... {left_out} more that where leaves out\n"));
+    let limit = tasks.len();
+    match (total - tasks.len(), left_out) {
+        (0, 0) => {}
+        (0, _) => push(&mut table, format_args!("... {left_out} more that where leaves out\n")),
+        (more, 0) => push(&mut table, format_args!("... {more} more (limit {limit})\n")),
+        (more, _) => {
+            push(&mut table, format_args!("... {more} more (limit {limit}), {left_out} that where leaves out\n"))
+        }
     }
     table
 }
