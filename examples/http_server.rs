@@ -40,10 +40,15 @@ use tokio::time::{sleep, timeout};
 
 #[tokio::main]
 async fn main() {
-    if let Err(error) = serve().await {
-        eprintln!("http_server: {error}");
-        std::process::exit(1);
-    }
+    let code = match serve().await {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("http_server: {error}");
+            1
+        }
+    };
+    // The runtime would wait for what its blocking threads do, without a word and for ever.
+    std::process::exit(code);
 }
 
 async fn serve() -> Result<(), Box<dyn Error>> {

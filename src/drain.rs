@@ -41,6 +41,9 @@ impl ProcList {
     /// down`, waited for for another 5 s, and [returned](Drained). Tasks may still start: they are waited for too. It
     /// needs tokio's timers; [`drain_blocking`](Self::drain_blocking) needs none.
     ///
+    /// A program that returns from `main` after that still waits for what tokio's blocking threads do, which a kill may
+    /// not have reached: end it with `std::process::exit`.
+    ///
     /// # Cancel safety
     ///
     /// Dropping it stops the waiting. What it has killed stays killed.
@@ -372,7 +375,10 @@ mod tests {
         let left: Vec<_> = drained.killed.iter().map(|proc| (proc.id.as_str(), proc.outcome)).collect();
         let killed = Some(Outcome::Killed);
         assert_eq!(left, [("waits", killed), ("refuses", None), ("late", killed)]);
-        assert!(drained.to_string().contains(r#"refuses in "init" may not be killed and is still running"#), "{drained}");
+        assert!(
+            drained.to_string().contains(r#"refuses in "init" may not be killed and is still running"#),
+            "{drained}"
+        );
         drop(refuses);
     }
 

@@ -84,6 +84,7 @@ pub(crate) struct Snapshot {
     pub(crate) end: Option<Instant>,
     /// When the program will kill it.
     pub(crate) deadline: Option<Instant>,
+    pub(crate) refuses_kills: bool,
     pub(crate) tie: Tie,
     /// When its status was entered, as the same value in each snapshot; `None` if it is the first one.
     #[cfg_attr(not(feature = "http"), allow(dead_code))]
@@ -169,7 +170,7 @@ impl Entry {
         let (masked, end) = (row.columns.masked(clearance), row.end.map(|(_, at)| at));
         let (entered, folded) = (row.history.entered(), row.history.folded());
         let note: Note = state.note.clone();
-        let rare = state.rare.as_deref();
+        let (rare, refuses_kills) = (state.rare.as_deref(), state.forbidden);
         let deadline = rare.and_then(|rare| rare.deadline).map(|(at, _)| at);
         let parent = rare.filter(|_| depth == Depth::All).and_then(|rare| rare.parent.clone());
         drop(state);
@@ -182,7 +183,7 @@ impl Entry {
             Depth::All => self.children().iter().map(|child| child.id().to_string()).collect(),
         };
         let note = note.text().map(str::to_string);
-        Snapshot { proc: Proc { note, children, ..proc }, masked, end, deadline, tie, entered, folded }
+        Snapshot { proc: Proc { note, children, ..proc }, masked, end, deadline, refuses_kills, tie, entered, folded }
     }
 
     /// A copy of all of the task, in which secrets are masked.

@@ -623,6 +623,11 @@ impl Dialogue {
                     None => self.reply(format_args!("{table}{next}"), now),
                     Some(screen) => {
                         let next = screen.reply(&next);
+                        let rows: Vec<&str> = table.lines().collect();
+                        let table = match rows.get(..=screen.rows()).filter(|seen| seen.len() < rows.len()) {
+                            Some(seen) => format!("{}\n... {} more", seen.join("\n"), total + 1 - seen.len()),
+                            None => table,
+                        };
                         self.out.draw(&(screen.table(&table) + &next), now);
                         self.freeze(Why::Answer, now);
                     }

@@ -76,6 +76,8 @@ struct Set {
     ended: usize,
     panicked: usize,
     forbidden: usize,
+    /// These were killed by an earlier kill, and had ended.
+    before: usize,
     running: usize,
     /// There was no room to wait for these.
     not_awaited: usize,
@@ -247,8 +249,17 @@ impl Kills {
             }
             KillReply::Independent => None,
             KillReply::Ended => {
+                let id = escape::id(entry.id());
+                let killed = entry.with(|row| match (row.end, row.kill) {
+                    (Some((Outcome::Killed, _)), Some(kill)) => Some(kill.message.clone()),
+                    _ => None,
+                });
+                if let Some(message) = killed {
+                    set.before += 1;
+                    return Some(format!("{id} was killed before: {}", escape::quoted(&message)));
+                }
                 set.ended += 1;
-                Some(format!("{} ended by itself before the kill", escape::id(entry.id())))
+                Some(format!("{id} ended by itself before the kill"))
             }
         }
     }
@@ -361,6 +372,7 @@ impl Set {
         let counts = [
             (self.killed, "killed"),
             (self.ended, "ended"),
+            (self.before, "killed before"),
             (self.panicked, "panicked"),
             (self.forbidden, "may not be killed"),
             (self.running, "still running"),

@@ -20,6 +20,8 @@ const MOST: usize = 8;
 #[derive(Default)]
 pub(crate) struct Sets {
     sets: VecDeque<Set>,
+    /// The last tokens that were used.
+    used: VecDeque<String>,
     /// So that a token from an earlier session means nothing.
     random: RandomState,
     offered: u64,
@@ -67,7 +69,11 @@ impl Sets {
         self.forget_expired(now);
         let is_it = |set: &&Set| set.token.eq_ignore_ascii_case(token) && set.verb == verb;
         self.sets.iter().find(is_it).map(|set| set.tasks.as_slice()).ok_or_else(|| {
+            let is_used = self.used.iter().any(|used| used.eq_ignore_ascii_case(token));
             let (token, verb) = (escape::echo(token), escape::echo(verb));
+            if is_used {
+                return format!("'{token}' has been used: {verb} where <expression> shows the next set");
+            }
             format!("no such set '{token}': {verb} where <expression> shows one, for 60 s")
         })
     }
@@ -84,6 +90,10 @@ impl Sets {
     /// Forgets the set: it has been used.
     pub(crate) fn forget(&mut self, token: &str) {
         self.sets.retain(|set| !set.token.eq_ignore_ascii_case(token));
+        if self.used.len() == MOST {
+            self.used.pop_front();
+        }
+        self.used.push_back(token.to_string());
     }
 }
 
@@ -104,5 +114,9 @@ mod tests {
         assert!(sets.get("kill", &token.to_uppercase(), now).is_ok());
         assert!(sets.get("hurry", &token, now).is_err_and(|reply| reply.contains("hurry where <expression>")));
         assert!(sets.get("kill", &token, now + VALID).is_err());
+        assert!(sets.get("kill", "@7f3a", now).is_err_and(|reply| reply.starts_with("no such set '@7f3a'")));
+        sets.forget(&token);
+        let again = sets.get("kill", &token.to_uppercase(), now).expect_err("once only");
+        assert!(again.ends_with("' has been used: kill where <expression> shows the next set"), "{again}");
     }
 }

@@ -815,7 +815,7 @@ async fn a_set_is_shown_and_then_just_that_set_is_killed() {
     assert!(tasks.iter().flatten().all(|task| task.check().is_ok()));
 
     client.types(&format!("kill {token}\naudit\n")).await;
-    client.reads(&format!("no such set '{token}': kill where <expression> shows one, for 60 s")).await;
+    client.reads(&format!("'{token}' has been used: kill where <expression> shows the next set")).await;
     for id in ["t20", "t30"] {
         let line = client.line().await.expect("a record");
         assert!(
@@ -823,6 +823,23 @@ async fn a_set_is_shown_and_then_just_that_set_is_killed() {
             "{line}"
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_of_a_set_that_somebody_else_has_killed_did_not_end_by_itself() {
+    let (list, mut tasks) = requests(2);
+    let mut client = connect(&list);
+    client.first_frame(2).await;
+    client.types("kill where id~t\n").await;
+    let token = token(&mut client).await;
+    list.kill("t0", "I was first").expect("it runs");
+    tasks.remove(0).check().expect_err("it was killed");
+    client.types(&format!("kill {token} me too\n")).await;
+    client.reads("killing 1 of 2").await;
+    client.reads(r#"t0 was killed before: "I was first""#).await;
+    drop(tasks);
+    client.reads("t1 ended by itself before the kill reached it").await;
+    client.reads(&format!("{token}: 1 ended, 1 killed before")).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -1143,6 +1160,7 @@ async fn in_top_the_way_to_kill_a_set_is_always_to_be_seen() {
     drawn(&mut client, "\x1b8").await;
     client.types("kill where id~t\n").await;
     let shown = drawn(&mut client, "these 50\x1b8").await;
+    assert!(shown.contains("\x1b[K... 45 more\x1b"), "{shown:?}");
     let token = &shown[shown.find("\x1b[2;1H\x1b[Kkill @").expect("on row 2") + "\x1b[2;1H\x1b[Kkill ".len()..][..5];
     client.types(&format!("kill {token} x\n")).await;
     drawn(&mut client, "killing 50 of 50\x1b8").await;

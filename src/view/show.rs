@@ -42,7 +42,7 @@ pub(crate) fn render(list: &ProcList, name: &str, clearance: Clearance) -> Optio
 
 fn running_text(snapshot: Snapshot, parked: Option<&Parked>) -> String {
     let mut text = String::new();
-    let (deadline, tie) = (snapshot.deadline, snapshot.tie);
+    let (deadline, refuses_kills, tie) = (snapshot.deadline, snapshot.refuses_kills, snapshot.tie);
     let proc = &snapshot.without_secrets();
     let id = escape::id(&proc.id);
     let status = escape::quoted(&proc.status);
@@ -58,6 +58,9 @@ fn running_text(snapshot: Snapshot, parked: Option<&Parked>) -> String {
     if let Some(killing) = &proc.killing {
         let (since, message) = (seconds(killing.since), escape::quoted(&killing.message));
         line(&mut text, format_args!("being killed for {since} s by {}: {message}", by(killing)));
+    }
+    if refuses_kills {
+        line(&mut text, format_args!("it may not be killed"));
     }
     let left = deadline.filter(|_| proc.killing.is_none()).map(|at| at.saturating_duration_since(Instant::now()));
     if let Some(left) = left {
