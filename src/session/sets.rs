@@ -72,7 +72,9 @@ impl Sets {
             let is_used = self.used.iter().any(|used| used.eq_ignore_ascii_case(token));
             let (token, verb) = (escape::echo(token), escape::echo(verb));
             if is_used {
-                return format!("'{token}' has been used: {verb} where <expression> shows the next set");
+                return format!(
+                    "no such set '{token}': it has been used, {verb} where <expression> shows the next one"
+                );
             }
             format!("no such set '{token}': {verb} where <expression> shows one, for 60 s")
         })
@@ -117,6 +119,6 @@ mod tests {
         assert!(sets.get("kill", "@7f3a", now).is_err_and(|reply| reply.starts_with("no such set '@7f3a'")));
         sets.forget(&token);
         let again = sets.get("kill", &token.to_uppercase(), now).expect_err("once only");
-        assert!(again.ends_with("' has been used: kill where <expression> shows the next set"), "{again}");
+        assert!(again.ends_with("': it has been used, kill where <expression> shows the next one"), "{again}");
     }
 }

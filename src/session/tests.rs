@@ -815,7 +815,7 @@ async fn a_set_is_shown_and_then_just_that_set_is_killed() {
     assert!(tasks.iter().flatten().all(|task| task.check().is_ok()));
 
     client.types(&format!("kill {token}\naudit\n")).await;
-    client.reads(&format!("'{token}' has been used: kill where <expression> shows the next set")).await;
+    client.reads(&format!("no such set '{token}': it has been used, kill where <expression> shows the next one")).await;
     for id in ["t20", "t30"] {
         let line = client.line().await.expect("a record");
         assert!(
