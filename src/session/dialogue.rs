@@ -56,7 +56,6 @@ const BURST: u32 = 1000;
 const LINE_EVERY: Duration = Duration::from_millis(5);
 
 const TOKEN_FIRST: &str = "this processlist wants a token: auth <token>";
-const BACK: &str = "Enter: back to the table";
 const STANDS_STILL: &str = "frozen: type a command, or Enter to go on";
 const NOT_TEXT: &str = "invalid command: not text";
 
@@ -532,10 +531,10 @@ impl Dialogue {
         if !screen.has_room_for(&text) {
             return self.read(|screen| screen.text(&text), now);
         }
-        let mut drawn = screen.reply(&text);
-        if let Phase::Frozen { why: Why::Answer, .. } = self.phase {
-            drawn += &screen.news(BACK, true);
-        }
+        let drawn = match self.phase {
+            Phase::Frozen { why: Why::Answer, .. } => screen.reply_above_hint(&text),
+            _ => screen.reply(&text),
+        };
         self.out.draw(&drawn, now);
         self.redraw(now);
     }
@@ -551,7 +550,7 @@ impl Dialogue {
     /// Shows something on the screen, in the place of the table, until it has been read.
     fn read(&mut self, draw: impl FnOnce(&mut Screen) -> String, now: Instant) {
         let Some(screen) = &mut self.screen else { return };
-        let back = screen.reply(BACK);
+        let back = screen.hint("Enter: back to the table");
         let drawn = draw(screen);
         self.out.draw(&(drawn + &back), now);
         if !matches!(self.phase, Phase::Leaving { .. }) {
@@ -622,7 +621,7 @@ impl Dialogue {
                 match &mut self.screen {
                     None => self.reply(format_args!("{table}{next}"), now),
                     Some(screen) => {
-                        let next = screen.reply(&next);
+                        let next = screen.hint(&next);
                         let rows: Vec<&str> = table.lines().collect();
                         let table = match rows.get(..=screen.rows()).filter(|seen| seen.len() < rows.len()) {
                             Some(seen) => format!("{}\n... {} more", seen.join("\n"), total + 1 - seen.len()),
@@ -856,6 +855,9 @@ impl Dialogue {
         match self.kills.request_set(&name.to_ascii_lowercase(), tasks, message, now) {
             Ok(reply) => {
                 self.sets.forget(name);
+                if let Some(screen) = &mut self.screen {
+                    screen.forget_hint();
+                }
                 self.reply(reply, now);
                 self.freeze_for_set(now);
             }

@@ -65,6 +65,8 @@ pub(crate) struct Screen {
     news: [String; 2],
     /// What stands for an answer of several lines when the table is back.
     headline: String,
+    /// How to go on from an answer that stands in the place of the table.
+    hint: String,
     replies: usize,
     /// What stands in the place of the table, of how many lines that is the beginning, and how many rows lower it was drawn
     /// because of a reply.
@@ -80,6 +82,7 @@ impl Screen {
             answer: String::new(),
             news: [const { String::new() }; 2],
             headline: String::new(),
+            hint: String::new(),
             replies: 1,
             shown: Vec::new(),
             lines: 0,
@@ -126,9 +129,11 @@ impl Screen {
             room = room.saturating_sub(rows.len());
             has_room
         });
-        let unseen = lines.len() - shown.count();
-        let mut rows = vec![format!("... {unseen} lines before these: they show after plain")];
-        rows.extend(lines[unseen..].concat());
+        // Of a last line that has no room the end is shown.
+        let unseen = lines.len() - shown.count().max(1);
+        let mut rows = lines[unseen..].concat();
+        rows.drain(..rows.len().saturating_sub(height - 1));
+        rows.insert(0, format!("... {unseen} lines before these: they show after plain"));
         self.table(&rows.join("\n"))
     }
 
@@ -201,6 +206,22 @@ impl Screen {
         self.draw_replies(self.in_rows(line, REPLY_ROWS))
     }
 
+    /// The same with how to go on from what stands in the place of the table.
+    pub(crate) fn hint(&mut self, line: &str) -> String {
+        self.hint = line.to_string();
+        self.reply(line)
+    }
+
+    pub(crate) fn forget_hint(&mut self) {
+        self.hint.clear();
+    }
+
+    /// A reply of one line above that.
+    pub(crate) fn reply_above_hint(&mut self, line: &str) -> String {
+        let hint = self.hint.clone();
+        self.reply(line) + &self.news(&hint, true)
+    }
+
     /// A line about something that happens by itself, below the last answer and in the place of the last such line:
     /// `is_asked` if that is about what the answer has begun.
     pub(crate) fn news(&mut self, line: &str, is_asked: bool) -> String {
@@ -245,7 +266,7 @@ impl Screen {
     fn in_rows(&self, line: &str, most: usize) -> Vec<String> {
         let mut rows = self.wrapped(line);
         if rows.len() > most {
-            let rest = rows.split_off(most.saturating_sub(1)).concat();
+            let rest = rows.split_off(most.saturating_sub(1)).join(" ");
             rows.push(self.clip(&rest));
             rows.truncate(most);
         }
@@ -357,6 +378,12 @@ mod tests {
         let drawn = screen(2, 60).end_of(&format!("one\n{}\nthree\nfour\n", "x ".repeat(40)));
         assert!(drawn.contains("... 2 lines before these: they show after plain\x1b"), "{drawn:?}");
         assert!(drawn.contains("\x1b[Kthree\x1b") && !drawn.contains("x x"), "{drawn:?}");
+        let drawn = screen(1, 20).end_of(&format!("one\n{} end\n", "x".repeat(90)));
+        assert!(drawn.contains("\x1b[K... 1 lines before") && drawn.contains("x end\x1b"), "{drawn:?}");
+        assert_eq!(
+            screen(1, 20).in_rows("it stops at its own next kill point and no sooner", 2)[1],
+            "next kill point and…"
+        );
     }
 
     #[test]

@@ -1162,8 +1162,12 @@ async fn in_top_the_way_to_kill_a_set_is_always_to_be_seen() {
     let shown = drawn(&mut client, "these 50\x1b8").await;
     assert!(shown.contains("\x1b[K... 45 more\x1b"), "{shown:?}");
     let token = &shown[shown.find("\x1b[2;1H\x1b[Kkill @").expect("on row 2") + "\x1b[2;1H\x1b[Kkill ".len()..][..5];
+    // A mistake leaves it there.
+    client.types("kil\n").await;
+    let mistake = "\x1b[2;1H\x1b[Kinvalid command 'kil': try help\x1b[3;1H\x1b[Kkill ";
+    drawn(&mut client, &format!("{mistake}{token} <message> to kill these 50\x1b8")).await;
     client.types(&format!("kill {token} x\n")).await;
-    drawn(&mut client, "killing 50 of 50\x1b8").await;
+    drawn(&mut client, "\x1b7\x1b[2;1H\x1b[Kkilling 50 of 50\x1b8").await;
     assert!(tasks.iter().all(|task| task.check().is_err()));
     // The table goes on by itself when the outcomes are in.
     let at = client.now();
